@@ -1,0 +1,1 @@
+"""Vocabularies in the box: one YAML file each, found by its name."""
