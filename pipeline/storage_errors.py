@@ -1,0 +1,108 @@
+"""What went wrong in storage: a kind for a picture's row, and one line for the user.
+
+The line is ours, never the driver's: theirs hold request ids, host ids and signed addresses.
+"""
+
+import errno
+import os
+from typing import Any, Literal
+
+import aiohttp
+import botocore.exceptions as boto  # type: ignore[import-untyped]
+
+from schemas.errors import EscnetError, OutputError
+from schemas.manifest import public_uri
+
+StorageKind = Literal["not_found", "forbidden", "storage"]
+
+# Everything that the functions of pipeline.storage let through. ValueError: names no storage can hold (a NUL byte).
+STORAGE_ERRORS = (OSError, boto.BotoCoreError, boto.ClientError, aiohttp.ClientError, ValueError)
+
+_NO_CREDENTIALS = (boto.NoCredentialsError, boto.PartialCredentialsError)
+_FORBIDDEN = (PermissionError, *_NO_CREDENTIALS, boto.ProfileNotFound)
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_UNREACHABLE = (
+    boto.ConnectionError, boto.HTTPClientError, aiohttp.ClientConnectionError, ConnectionError, TimeoutError,
+)  # fmt: skip
+_IMPOSSIBLE_NAME = (boto.ParamValidationError, aiohttp.InvalidURL)
+_MISSING_ERRNOS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+_ERRNO_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space and run again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run again",
+    errno.EROFS: "the file system is read-only; choose another place",
+}
+
+
+def classify(exc: BaseException) -> StorageKind:
+    """The `error_kind` of a failed read: what is not there, what is not allowed, or storage that failed."""
+    status = _http_status(exc)
+    if isinstance(exc, _FORBIDDEN) or status in (401, 403):
+        return "forbidden"
+    if isinstance(exc, _MISSING) or status in (404, 410):
+        return "not_found"
+    if isinstance(exc, _IMPOSSIBLE_NAME) or type(exc) is ValueError:
+        return "not_found"  # a name that nothing can have: a NUL byte, a bucket of one letter
+    if _is_local(exc) and isinstance(exc, OSError) and exc.errno in _MISSING_ERRNOS:
+        return "not_found"
+    return "storage"
+
+
+def storage_error(exc: BaseException, uri: str, error: type[EscnetError] = OutputError) -> EscnetError:
+    """One line for the user: which URI, what storage said, what to do."""
+    return error(f"{public_uri(uri)}: {_reason(exc)}")
+
+
+def s3_code(exc: BaseException) -> str:
+    """The code S3 gave ("NoSuchBucket"), or "" if the error is none of S3's."""
+    return str(_response(exc).get("Error", {}).get("Code", ""))
+
+
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, _NO_CREDENTIALS):
+        return "no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --profile"
+    if isinstance(exc, boto.ProfileNotFound):
+        return "no such profile in the AWS configuration; see --profile and ~/.aws/config"
+    if isinstance(exc, _UNREACHABLE):
+        return "storage cannot be reached; check the network, and --endpoint-url or AWS_ENDPOINT_URL"
+    if s3_code(exc) == "NoSuchBucket":
+        return "no such bucket; check its name, and --endpoint-url or AWS_ENDPOINT_URL"
+    if isinstance(exc, FileExistsError | NotADirectoryError):
+        return "a file stands where a folder is needed; choose another place"
+    if isinstance(exc, IsADirectoryError):
+        return "is a folder, expected a file"
+    if isinstance(exc, OSError) and exc.errno in _ERRNO_REASONS:
+        return _ERRNO_REASONS[exc.errno]
+    kind = classify(exc)
+    if kind == "forbidden":
+        return "permission denied; check the rights or the credentials"
+    if kind == "not_found":
+        return "not found; check the name"
+    return f"storage failed ({_detail(exc)}); try again"
+
+
+def _detail(exc: BaseException) -> str:
+    if s3_code(exc):
+        return f"S3 says {s3_code(exc)}"
+    if _http_status(exc):
+        return f"HTTP status {_http_status(exc)}"
+    if isinstance(exc, OSError) and exc.errno is not None:
+        return os.strerror(exc.errno)
+    return type(exc).__name__
+
+
+def _response(exc: BaseException) -> dict[str, Any]:
+    """botocore's response, which s3fs leaves in the cause of the error it raises."""
+    for candidate in (exc, exc.__cause__):
+        if isinstance(candidate, boto.ClientError):
+            return candidate.response
+    return {}
+
+
+def _http_status(exc: BaseException) -> int | None:
+    if isinstance(exc, aiohttp.ClientResponseError):
+        return exc.status
+    return _response(exc).get("ResponseMetadata", {}).get("HTTPStatusCode")
+
+
+def _is_local(exc: BaseException) -> bool:
+    return not _response(exc) and exc.__cause__ is None
