@@ -1,0 +1,78 @@
+"""The Ray actor: a replica of the model with a shard runner around it, and nothing else."""
+
+import threading
+from dataclasses import dataclass
+
+from escnet.models import ResolvedModel
+from pipeline.shard import Counts, ShardResult, ShardRunner
+from pipeline.storage import StorageOptions
+from schemas.job import LabelOptions, ShardRef
+from schemas.vocabulary import Vocabulary
+
+SHARDS_AT_ONCE = 2  # one with the model, one filling its window
+
+
+@dataclass(frozen=True)
+class ReplicaSetup:
+    """What every actor of a job is made from."""
+
+    model: ResolvedModel
+    vocabularies: dict[str, Vocabulary]
+    options: LabelOptions
+    output: str
+    storage: StorageOptions
+    identity: dict
+
+
+class Replica:
+    """One replica. The model loads at the first call, so that a restarted actor finds its way by itself."""
+
+    def __init__(self, setup: ReplicaSetup) -> None:
+        self._setup = setup
+        self._lock = threading.Lock()
+        self._runner: ShardRunner | None = None
+
+    def warm_up(self) -> None:
+        """Load the model.
+
+        Raises:
+            ModelError, VocabularyError: as loading and compiling raise them.
+        """
+        self._ready()
+
+    def annotate_shard(self, ref: ShardRef) -> ShardResult:
+        """Label one shard and publish its file."""
+        return self._ready().run(ref)
+
+    def counts(self) -> Counts:
+        """What this replica has done since it started."""
+        return Counts() if self._runner is None else self._runner.counts
+
+    def _ready(self) -> ShardRunner:
+        with self._lock:
+            if self._runner is None:
+                self._runner = make_runner(self._setup)
+            return self._runner
+
+
+def make_runner(setup: ReplicaSetup) -> ShardRunner:
+    """Load the model, compile the vocabularies, and put a shard runner around them."""
+    import torch
+
+    from escnet.models import load_model
+    from escnet.segmenter import Segmenter
+
+    options = setup.options
+    torch.set_num_threads(options.cpus_per_actor)
+    network = load_model(setup.model, device=options.device)
+    segmenter = Segmenter(network, device=options.device, dtype=options.dtype, views=options.views)
+    compiled = {name: (vocabulary, segmenter.compile(vocabulary)) for name, vocabulary in setup.vocabularies.items()}
+    return ShardRunner(
+        segmenter,
+        compiled,
+        output=setup.output,
+        storage=setup.storage,
+        batch_size=options.batch_size,
+        max_pixels=options.max_pixels,
+        identity=setup.identity,
+    )

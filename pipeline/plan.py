@@ -1,0 +1,162 @@
+"""The plan of a job: manifest rows cut into shards, written below the output before any work starts.
+
+`manifest/part-*.parquet` holds one row group a shard, so that a worker reads its own rows and no others.
+The files' footers name their shards, so that the driver knows a job of ten million rows from a few
+hundred small reads.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.storage import StorageOptions, join, open_file, write_replace
+from schemas.errors import ManifestError, OutputError
+from schemas.job import ManifestRecord, ShardRef
+from schemas.layout import MANIFEST_FOLDER
+from schemas.manifest import MANIFEST_SCHEMA, ManifestRow
+
+SHARDS_KEY = b"escnet.shards"
+MAX_ROWS_PER_FILE = 65_536
+MAX_BYTES_PER_FILE = 256 * 2**20  # matters where rows carry the pictures themselves
+
+_COLUMNS = tuple(field.name for field in fields(ManifestRow))
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A run of manifest rows: the unit of work, of retry and of publication."""
+
+    shard_id: str
+    vocabulary: str
+    rows: list[ManifestRow]
+
+
+def cut_shards(
+    rows: Iterable[ManifestRow],
+    vocabularies: tuple[str, ...],
+    shard_size: int,
+    identify: Callable[[list[ManifestRow], str], str],
+) -> Iterator[Shard]:
+    """Cut rows into shards of one vocabulary each, in manifest order, holding one shard a vocabulary in memory.
+
+    Args:
+        vocabularies: names of the job's vocabularies; the first is for rows that name none.
+        identify: gives the shard id of rows under a vocabulary.
+
+    Raises:
+        ManifestError: a row names a vocabulary that the job does not have.
+    """
+    waiting: dict[str, list[ManifestRow]] = {name: [] for name in vocabularies}
+    for row in rows:
+        name = row.vocabulary or vocabularies[0]
+        if name not in waiting:
+            raise ManifestError(
+                f"image {row.image_id!r} asks for vocabulary {name!r}, but the job has {', '.join(vocabularies)}; "
+                f"add --vocabulary {name} or correct the manifest's vocabulary column"
+            )
+        waiting[name].append(row)
+        if len(waiting[name]) == shard_size:
+            full, waiting[name] = waiting[name], []
+            yield Shard(identify(full, name), name, full)
+    for name, rest in waiting.items():
+        if rest:
+            yield Shard(identify(rest, name), name, rest)
+
+
+class PlanDigest:
+    """Counts shards and rows as they pass and hashes the shard ids in their order."""
+
+    def __init__(self) -> None:
+        self.n_rows = 0
+        self.n_shards = 0
+        self._hash = hashlib.sha256()
+
+    def watch(self, shards: Iterable[Shard]) -> Iterator[Shard]:
+        for shard in shards:
+            self.n_rows += len(shard.rows)
+            self.n_shards += 1
+            self._hash.update(f"{shard.shard_id}\n".encode())
+            yield shard
+
+    def record(self, files: tuple[str, ...], shard_size: int) -> ManifestRecord:
+        return ManifestRecord(
+            files=files,
+            n_rows=self.n_rows,
+            n_shards=self.n_shards,
+            shard_size=shard_size,
+            digest=self._hash.hexdigest()[:32],
+        )
+
+
+def write_plan(shards: Iterable[Shard], output: str, options: StorageOptions) -> tuple[str, ...]:
+    """Write the manifest files of a plan; the names of the files, in order."""
+    names: list[str] = []
+    part = _ManifestPart()
+    for shard in shards:
+        part.add(shard)
+        if part.is_full:
+            names.append(_publish(part, len(names), output, options))
+            part = _ManifestPart()
+    if part.shards:
+        names.append(_publish(part, len(names), output, options))
+    return tuple(names)
+
+
+def read_plan(files: Iterable[str], output: str, options: StorageOptions) -> list[ShardRef]:
+    """All shards of a planned job, in order, read from the footers of its manifest files."""
+    found: list[ShardRef] = []
+    for name in files:
+        uri = join(output, f"{MANIFEST_FOLDER}/{name}")
+        with open_file(uri, options) as file:
+            shards = json.loads((pq.read_metadata(file).metadata or {}).get(SHARDS_KEY, b"[]"))
+        if not shards:
+            raise OutputError(f"{uri}: names no shards; the output is damaged, label into a new one")
+        found += [ShardRef(i, vocabulary, name, k, n) for k, (i, vocabulary, n) in enumerate(shards)]
+    return found
+
+
+def read_shard_rows(ref: ShardRef, output: str, options: StorageOptions) -> list[ManifestRow]:
+    """The manifest rows of one shard, in manifest order."""
+    uri = join(output, f"{MANIFEST_FOLDER}/{ref.manifest_file}")
+    with open_file(uri, options) as file:
+        table = pq.ParquetFile(file).read_row_group(ref.row_group)
+    return [ManifestRow(**row) for row in table.select(list(_COLUMNS)).to_pylist()]
+
+
+class _ManifestPart:
+    """A manifest file in the making, in memory: one row group a shard."""
+
+    def __init__(self) -> None:
+        self.shards: list[tuple[str, str, int]] = []
+        self._buffer = io.BytesIO()
+        self._writer = pq.ParquetWriter(
+            self._buffer, MANIFEST_SCHEMA, compression="zstd", write_page_checksum=True, store_schema=False
+        )
+        self._n_rows = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._n_rows >= MAX_ROWS_PER_FILE or self._buffer.tell() >= MAX_BYTES_PER_FILE
+
+    def add(self, shard: Shard) -> None:
+        columns = {name: [getattr(row, name) for row in shard.rows] for name in _COLUMNS}
+        table = pa.table(columns, schema=MANIFEST_SCHEMA)
+        self._writer.write_table(table, row_group_size=len(shard.rows))
+        self.shards.append((shard.shard_id, shard.vocabulary, len(shard.rows)))
+        self._n_rows += len(shard.rows)
+
+    def finish(self) -> bytes:
+        self._writer.add_key_value_metadata({SHARDS_KEY: json.dumps(self.shards).encode()})
+        self._writer.close()
+        return self._buffer.getvalue()
+
+
+def _publish(part: _ManifestPart, number: int, output: str, options: StorageOptions) -> str:
+    name = f"part-{number:05d}.parquet"
+    write_replace(join(output, f"{MANIFEST_FOLDER}/{name}"), part.finish(), options)
+    return name

@@ -1,0 +1,58 @@
+"""Progress on long work: a bar in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+LINE_EVERY_S = 10.0
+
+
+class Progress:
+    """Counts pictures towards a total, with pictures a second and the time left.
+
+    Args:
+        total: pictures of the job.
+        initial: pictures done by earlier runs.
+    """
+
+    def __init__(self, total: int, initial: int = 0) -> None:
+        self._total = total
+        self._initial = initial
+        self._done = initial
+        self._failed = 0
+        self._started = self._last_line = time.monotonic()
+        self._is_terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total, initial=initial, unit="picture", smoothing=0.1, dynamic_ncols=True, disable=not self._is_terminal
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.close()
+
+    def update(self, n_done: int, n_failed: int) -> None:
+        """Say how many pictures this run has done so far, and how many of them failed."""
+        done = min(self._total, max(self._done, self._initial + n_done))
+        self._bar.update(done - self._done)
+        self._done = done
+        if n_failed != self._failed:
+            self._failed = n_failed
+            self._bar.set_postfix(failed=n_failed)
+        now = time.monotonic()
+        if not self._is_terminal and now - self._last_line >= LINE_EVERY_S:
+            self._last_line = now
+            self._write_line(now)
+
+    def say(self, text: str) -> None:
+        """Print a line without breaking the bar."""
+        tqdm.write(text, file=sys.stderr)
+
+    def _write_line(self, now: float) -> None:
+        rate = (self._done - self._initial) / max(now - self._started, 1e-9)
+        left = f"{(self._total - self._done) / rate:.0f} s left" if rate > 0 else "starting"
+        failed = f", {self._failed} failed" if self._failed else ""
+        self.say(f"{self._done} of {self._total} pictures{failed}, {rate:.2f} a second, {left}")

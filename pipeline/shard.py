@@ -1,0 +1,259 @@
+"""The shard runner: rows of one shard in, one published label file out.
+
+While the model works on one batch, threads of the same runner fetch, decode and resize the next
+pictures and encode the last ones. `run` may be called from two threads at once: the second call fills
+its window while the first holds the model, so that the model does not wait between shards.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.decode import decode
+from pipeline.encode import encode_picture, failed_row
+from pipeline.fetch import fetch
+from pipeline.label_files import label_file_bytes, totals_of
+from pipeline.plan import read_shard_rows
+from pipeline.storage import StorageOptions, join, write_new
+from schemas.errors import ErrorStage, PictureError
+from schemas.job import ShardRef
+from schemas.labels import LABELLED, LabelRow, ShardTotals
+from schemas.layout import LABELS_FOLDER
+from schemas.manifest import ManifestRow
+from schemas.vocabulary import Vocabulary
+
+N_READ_THREADS = 4  # fetching waits for the network; decoding and resizing release the GIL
+N_ENCODE_THREADS = 2
+WINDOW_BATCHES = 3  # batches of prepared pictures kept ready
+MIN_WINDOW = 8
+MAX_WAITING_TO_ENCODE = 4  # label maps are as large as their pictures; the model waits beyond this
+STOP_AFTER_FAILURES = 100  # a run whose first hundred pictures all fail has one cause, not a hundred
+
+log = logging.getLogger(__name__)
+
+
+class Prepared(Protocol):
+    """A picture at the network's resolution, and the size of the original."""
+
+    size_hw: tuple[int, int]
+
+
+class Segmenter(Protocol):
+    """What the runner needs of the model; `escnet.segmenter.Segmenter` is the real one."""
+
+    def prepare(self, picture: np.ndarray) -> Prepared: ...
+    def segment(self, batch: Sequence, vocabulary: object) -> list: ...
+
+
+@dataclass
+class Counts:
+    """What a runner has done so far; `seconds` by stage are summed over threads."""
+
+    labelled: int = 0
+    failed: int = 0
+    last_error: str = ""
+    seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "segment": 0.0, "encode": 0.0})
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What became of one shard. `published` is false where its file was already there."""
+
+    shard_id: str
+    totals: ShardTotals
+    published: bool
+    seconds: float
+
+
+class EveryPictureFailed(Exception):
+    """The first hundred pictures of a runner all failed; the shard is not published."""
+
+
+class ShardRunner:
+    """Labels shards with one replica of the model.
+
+    Args:
+        segmenter: the model.
+        compiled: by vocabulary name, the vocabulary and what `segmenter.segment` takes for it.
+        output: URI of the dataset.
+        identity: what every label file's footer says of the job, besides the shard's own numbers.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        compiled: dict[str, tuple[Vocabulary, object]],
+        *,
+        output: str,
+        storage: StorageOptions,
+        batch_size: int,
+        max_pixels: int,
+        identity: dict,
+    ) -> None:
+        self.counts = Counts()
+        self._segmenter = segmenter
+        self._compiled = compiled
+        self._output = output
+        self._storage = storage
+        self._batch_size = batch_size
+        self._max_pixels = max_pixels
+        self._identity = identity
+        self._model_turn = threading.Lock()
+        self._counts_lock = threading.Lock()
+        self._read_pool = ThreadPoolExecutor(N_READ_THREADS, thread_name_prefix="read")
+        self._encode_pool = ThreadPoolExecutor(N_ENCODE_THREADS, thread_name_prefix="encode")
+        self._encode_slots = threading.Semaphore(MAX_WAITING_TO_ENCODE)
+
+    def run(self, ref: ShardRef) -> ShardResult:
+        """Label one shard and publish its file.
+
+        Raises:
+            EveryPictureFailed: nothing was labelled in the runner's first hundred pictures or more.
+            EscnetError: the output cannot be written.
+        """
+        started = time.monotonic()
+        rows = read_shard_rows(ref, self._output, self._storage)
+        vocabulary, compiled = self._compiled[ref.vocabulary]
+        ready = _in_order(self._read_pool, self._read, rows, window=max(MIN_WINDOW, WINDOW_BATCHES * self._batch_size))
+        with self._model_turn:
+            done = self._segment_all(rows, ready, vocabulary, compiled)
+        labels = [future.result() for future in done]
+        if self.counts.labelled == 0 and self.counts.failed >= STOP_AFTER_FAILURES:
+            raise EveryPictureFailed(self.counts.last_error)
+        data = label_file_bytes(labels, {**self._identity, "shard_id": ref.shard_id, "vocabulary": ref.vocabulary})
+        published = write_new(join(self._output, f"{LABELS_FOLDER}/{ref.shard_id}.parquet"), data, self._storage)
+        return ShardResult(ref.shard_id, totals_of(labels), published, time.monotonic() - started)
+
+    def _read(self, row: ManifestRow) -> Prepared | PictureError:
+        """Fetch, decode and resize one picture. A bad picture is a value, not an exception."""
+        started = time.monotonic()
+        stage: ErrorStage = "fetch"
+        try:
+            data = fetch(row, self._storage)
+            stage = "decode"
+            return self._segmenter.prepare(decode(data, max_pixels=self._max_pixels))
+        except PictureError as error:
+            return error
+        except Exception as error:
+            return _unexpected(stage, error, row)
+        finally:
+            self._spend("read", started)
+
+    def _segment_all(
+        self, rows: list[ManifestRow], ready: Iterable, vocabulary: Vocabulary, compiled: object
+    ) -> list[Future[LabelRow]]:
+        """Run the model over prepared pictures in batches cut by position; encoding goes on behind it."""
+        done: list[Future[LabelRow]] = []
+        for positions, batch in _batches(ready, self._batch_size):
+            pictures = [item for item in batch if not isinstance(item, PictureError)]
+            results = iter(self._segment(pictures, compiled))
+            for position, item in zip(positions, batch, strict=True):
+                outcome = item if isinstance(item, PictureError) else next(results)
+                size_hw = None if isinstance(item, PictureError) else item.size_hw
+                self._encode_slots.acquire()
+                done.append(self._encode_pool.submit(self._encode, rows[position], vocabulary, outcome, size_hw))
+        return done
+
+    def _segment(self, pictures: list, compiled: object) -> list:
+        """One result a picture: a segmentation or a PictureError. A failing batch is tried picture by picture."""
+        if not pictures:
+            return []
+        started = time.monotonic()
+        try:
+            return self._segmenter.segment(pictures, compiled)
+        except Exception as error:
+            if len(pictures) > 1:
+                return [result for picture in pictures for result in self._segment([picture], compiled)]
+            return [_segment_error(error)]
+        finally:
+            self._spend("segment", started)
+
+    def _encode(
+        self, row: ManifestRow, vocabulary: Vocabulary, outcome: object, size_hw: tuple[int, int] | None
+    ) -> LabelRow:
+        started = time.monotonic()
+        try:
+            label = self._encode_outcome(row, vocabulary, outcome, size_hw)
+        finally:
+            self._encode_slots.release()
+            self._spend("encode", started)
+        self._count(label)
+        return label
+
+    def _encode_outcome(
+        self, row: ManifestRow, vocabulary: Vocabulary, outcome: object, size_hw: tuple[int, int] | None
+    ) -> LabelRow:
+        if isinstance(outcome, PictureError):
+            return failed_row(row, vocabulary.name, outcome, size_hw)
+        try:
+            return encode_picture(row, vocabulary, outcome)
+        except Exception as error:
+            return failed_row(row, vocabulary.name, _unexpected("encode", error, row), size_hw)
+
+    def _count(self, label: LabelRow) -> None:
+        with self._counts_lock:
+            if label.status == LABELLED:
+                self.counts.labelled += 1
+            else:
+                self.counts.failed += 1
+                self.counts.last_error = f"{label.error_stage}/{label.error_kind}: {label.error_message}"
+
+    def _spend(self, stage: str, started: float) -> None:
+        with self._counts_lock:
+            self.counts.seconds[stage] += time.monotonic() - started
+
+
+def _in_order(pool: ThreadPoolExecutor, work: Callable, items: Iterable, *, window: int) -> Iterator:
+    """Map over `items` in a pool, results in order, at most `window` of them waiting to be taken.
+
+    The window is filled at once, before the first result is asked for.
+    """
+    source = iter(items)
+    waiting: deque[Future] = deque(pool.submit(work, item) for item in islice(source, window))
+
+    def results() -> Iterator:
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in islice(source, 1))
+            yield result
+
+    return results()
+
+
+def _batches(items: Iterable, size: int) -> Iterator[tuple[list[int], list]]:
+    """Runs of `size` items with their positions: cut by position, whatever failed among them."""
+    positions: list[int] = []
+    batch: list = []
+    for position, item in enumerate(items):
+        positions.append(position)
+        batch.append(item)
+        if len(batch) == size:
+            yield positions, batch
+            positions, batch = [], []
+    if batch:
+        yield positions, batch
+
+
+def _segment_error(error: Exception) -> PictureError:
+    if isinstance(error, PictureError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return PictureError("segment", "out_of_memory", "not enough memory to segment this picture alone")
+    log.exception("segment failed")
+    return PictureError("segment", "internal", f"{type(error).__name__} while segmenting")
+
+
+def _unexpected(stage: ErrorStage, error: Exception, row: ManifestRow) -> PictureError:
+    """An exception nobody foresaw: logged with its traceback; the row says only what is the same in every run."""
+    if isinstance(error, MemoryError):
+        return PictureError(stage, "out_of_memory", f"not enough memory to {stage} this picture")
+    log.exception("%s failed for %s", stage, row.image_id)
+    return PictureError(stage, "internal", f"{type(error).__name__} in {stage}")

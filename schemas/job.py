@@ -1,0 +1,136 @@
+"""A job: what the user asked for, what of it changes labels, and the record that an output keeps of it."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.fingerprint import fingerprint
+from schemas.labels import SCHEMA_VERSION
+from schemas.manifest import ManifestRow, row_identity
+
+JOB_FORMAT = "escnet-job/1"
+DEFAULT_SHARD_SIZE = 256
+DEFAULT_MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its warning limit
+DEFAULT_MAX_FAILED = 0.01
+
+Views = Literal["sliding", "single"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JobRequest(_Frozen):
+    """What `escnet annotate` was asked to do. None means: chosen when the job is resolved."""
+
+    sources: tuple[str, ...] = Field(min_length=1)
+    vocabularies: tuple[str, ...] = Field(min_length=1)  # the first is for rows that name none
+    model: str
+    output: str
+    actors: int | None = Field(default=None, ge=1)
+    cpus_per_actor: int = Field(default=1, ge=1)
+    gpus_per_actor: float | None = Field(default=None, ge=0)
+    address: str | None = None
+    shard_size: int = Field(default=DEFAULT_SHARD_SIZE, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    views: Views = "sliding"
+    dtype: Dtype | None = None
+    batch_size: int | None = Field(default=None, ge=1)
+    max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=1)
+    max_failed: float = Field(default=DEFAULT_MAX_FAILED, ge=0.0, le=1.0)
+    allow_random_weights: bool = False
+    image_root: str | None = None
+    endpoint_url: str | None = None
+    profile: str | None = None
+
+
+class LabelOptions(_Frozen):
+    """The options that change labels, down to the last bit; they are part of a shard's identity."""
+
+    views: Views
+    device: Literal["cpu", "cuda"]
+    dtype: Dtype
+    batch_size: int
+    cpus_per_actor: int  # threads: on a CPU, two threads add up in another order than one
+    max_pixels: int
+
+
+class ModelRecord(_Frozen):
+    """The weights of a job. `is_random` is true for weights nobody trained."""
+
+    name: str
+    fingerprint: str
+    is_random: bool
+
+
+class ManifestRecord(_Frozen):
+    """The manifest as planned. `digest` names the shard ids in their order."""
+
+    files: tuple[str, ...]
+    n_rows: int
+    n_shards: int
+    shard_size: int
+    digest: str
+
+
+class JobRecord(_Frozen):
+    """The contents of an output's `job.json`."""
+
+    format: Literal["escnet-job/1"] = "escnet-job/1"
+    schema_version: int = SCHEMA_VERSION
+    model: ModelRecord
+    vocabularies: dict[str, str]  # name -> fingerprint
+    options: LabelOptions
+    manifest: ManifestRecord
+    sources: tuple[str, ...]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRef:
+    """Where one shard's rows lie: a row group of a manifest file of the output."""
+
+    shard_id: str
+    vocabulary: str
+    manifest_file: str
+    row_group: int
+    n_rows: int
+
+
+def shard_identity(
+    rows: Iterable[ManifestRow], vocabulary_fingerprint: str, model_fingerprint: str, options: LabelOptions
+) -> str:
+    """The shard's id: a hash of everything that decides the bytes of its label file."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(row_identity(row).encode())
+        digest.update(b"\n")
+    return fingerprint(
+        [SCHEMA_VERSION, digest.hexdigest(), vocabulary_fingerprint, model_fingerprint, options.model_dump()]
+    )
+
+
+def differences(asked: JobRecord, found: JobRecord) -> list[str]:
+    """What of a job differs from the one an output was begun with, each as "what: found there, asked for now"."""
+    said: list[str] = []
+
+    def compare(what: str, there: Any, now: Any) -> None:
+        if there != now:
+            said.append(f"{what}: {there} there, {now} now")
+
+    compare("schema version", found.schema_version, asked.schema_version)
+    compare("model", f"{found.model.name} {found.model.fingerprint}", f"{asked.model.name} {asked.model.fingerprint}")
+    for name in sorted({*found.vocabularies, *asked.vocabularies}):
+        compare(f"vocabulary {name}", found.vocabularies.get(name, "none"), asked.vocabularies.get(name, "none"))
+    options_there, options_now = found.options.model_dump(), asked.options.model_dump()
+    for name in options_now:
+        compare(name.replace("_", "-"), options_there[name], options_now[name])
+    compare("shard-size", found.manifest.shard_size, asked.manifest.shard_size)
+    compare("pictures", found.manifest.n_rows, asked.manifest.n_rows)
+    if not said and found.manifest.digest != asked.manifest.digest:
+        said.append("pictures: some of them were renamed, replaced, or changed in size or etag")
+    return said

@@ -1,0 +1,7 @@
+"""Names below an output's URI. docs/output.md describes what lies there."""
+
+JOB_FILE = "job.json"
+VOCABULARIES_FOLDER = "vocabularies"
+MANIFEST_FOLDER = "manifest"
+LABELS_FOLDER = "labels"
+RUNS_FOLDER = "runs"

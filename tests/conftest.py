@@ -1,0 +1,22 @@
+"""Fixtures that more than one folder of tests uses."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.s3 import s3, s3_server
+
+__all__ = ["s3", "s3_server", "shared_data"]
+
+# Small tensors gain nothing from threads, and Ray's workers of the e2e tests want the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real photographs with ground truth and hostile files, which lie beside the checkout where they are at hand."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip(f"needs the photographs beside the checkout, in ../shared/data (looked in {path})")
+    return path
