@@ -1,0 +1,70 @@
+"""CLIP's two towers, with one text-aligned feature for every image patch.
+
+CLIP is Radford et al. 2021 (arXiv:2103.00020), built by open_clip. CLIP itself gives one feature an image; dense
+features come from letting the last attention block pass its values only, without mixing positions (MaskCLIP, Zhou
+et al. 2022, arXiv:2112.01071), as CAT-Seg (Cho et al. 2024, arXiv:2303.11797) does. ESC-Net's paper does not say
+how it gets its dense features; this is our choice, and `dense_attention="full"` keeps the block as it was.
+"""
+
+from open_clip import CLIP, CLIPTextCfg, CLIPVisionCfg
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor
+from torch.nn import functional as F
+
+from escnet.config import ModelConfig
+
+
+def build_clip(config: ModelConfig) -> CLIP:
+    """open_clip's module with random weights, its image tower built for `config.image_size`."""
+    clip = dict(config.clip)
+    vision = CLIPVisionCfg(**{**clip.pop("vision_cfg"), "image_size": config.image_size})
+    return CLIP(vision_cfg=vision, text_cfg=CLIPTextCfg(**clip.pop("text_cfg")), output_dict=False, **clip)
+
+
+def build_tokenizer(config: ModelConfig) -> SimpleTokenizer:
+    """CLIP's BPE tokeniser; called with N texts it gives (N, context_length) token ids."""
+    return SimpleTokenizer(context_length=config.clip["text_cfg"].get("context_length", 77))
+
+
+def dense_features(clip: CLIP, pixels: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
+    """Features of every patch.
+
+    Args:
+        clip: a network from `build_clip`.
+        pixels: (B, 3, S, S) normalised with the configuration's mean and std.
+
+    Returns:
+        The patches (B, C, h, w) in the space of the text embeddings, any norm, and for each of `tap_layers` the
+        output (B, width, h, w) of that block.
+    """
+    visual, grid_hw = clip.visual, config.grid_hw
+    last = len(visual.transformer.resblocks) - 1
+    source = last if config.dense_attention == "full" else last - 1
+    wanted = sorted({*config.tap_layers, source})
+    found = visual.forward_intermediates(
+        pixels, indices=wanted, stop_early=True, intermediates_only=True, output_fmt="NLC"
+    )["image_intermediates"]  # each (B, h*w, width), the class token left out
+    outputs = dict(zip(wanted, found, strict=True))
+    tokens = outputs[source]
+    if config.dense_attention == "value_only":
+        tokens = _pass_values(visual.transformer.resblocks[last], tokens)
+    taps = [_as_grid(outputs[layer], grid_hw) for layer in config.tap_layers]
+    return _as_grid(_project(visual, tokens), grid_hw), taps
+
+
+def _pass_values(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
+    """The block with every position attending to itself alone: (B, N, width) -> (B, N, width)."""
+    attention, width = block.attn, tokens.shape[-1]
+    weight, bias = attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :]  # q and k stand before v
+    values = attention.out_proj(F.linear(block.ln_1(tokens), weight, bias))
+    tokens = tokens + block.ls_1(values)
+    return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+
+
+def _project(visual: VisionTransformer, tokens: Tensor) -> Tensor:
+    return visual.ln_post(tokens) @ visual.proj  # (B, N, width) -> (B, N, C)
+
+
+def _as_grid(tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    return tokens.transpose(1, 2).unflatten(-1, grid_hw)  # (B, h*w, C) -> (B, C, h, w), a view

@@ -1,0 +1,90 @@
+"""The decoder: from the hidden features of a class on the patch grid to one logit per pixel, four times finer.
+
+ESC-Net (Lee et al. 2025, arXiv:2411.14723): U-Net like, bilinear x2 and 3x3 convolutions, skips from two earlier CLIP
+blocks. Decided here, after CAT-Seg (Cho et al. 2024, arXiv:2303.11797): widths 64 and 32, a transposed convolution
+that spreads a tapped patch over its pixels, guidance of 32 and 16 channels, group norm.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from escnet.config import ModelConfig
+
+_SPREAD = 8  # channels of a spread-out tap, in units of its guidance channels
+_GROUP = 16  # channels in a group of the group norms
+
+
+class Guidance(nn.Module):
+    """What a tapped CLIP block adds to a stage. It has no class, so it is computed once per picture."""
+
+    def __init__(self, width: int, guidance_dim: int, stage_dim: int, scale: int) -> None:
+        super().__init__()
+        spread = _SPREAD * guidance_dim
+        self.spread = nn.ConvTranspose2d(width, spread, kernel_size=scale, stride=scale)
+        self.project = nn.Conv2d(spread, guidance_dim, kernel_size=3, padding=1)
+        self.mix = nn.Conv2d(guidance_dim, stage_dim, kernel_size=3, padding=1, bias=False)
+
+    def forward(self, tap: Tensor) -> Tensor:
+        """(B, width, h, w) to (B, stage_dim, scale * h, scale * w)."""
+        return self.mix(F.relu(self.project(self.spread(tap))))
+
+
+class Stage(nn.Module):
+    """Twice the size, then two 3x3 convolutions, the first of them over features and guidance.
+
+    A convolution of a concatenation is the sum of two convolutions: `mix` here and `Guidance.mix` are its halves.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(in_dim, out_dim, kernel_size=3, padding=1)
+        self.norm = nn.GroupNorm(max(1, out_dim // _GROUP), out_dim)
+        self.refine = nn.Conv2d(out_dim, out_dim, kernel_size=3, padding=1)
+        self.refine_norm = nn.GroupNorm(max(1, out_dim // _GROUP), out_dim)
+
+    def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
+        """(B*k, in_dim, H, W) features and (B, out_dim, 2H, 2W) guidance to (B*k, out_dim, 2H, 2W)."""
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        x = self.mix(x).unflatten(0, (guidance.shape[0], -1)) + guidance.unsqueeze(1)  # (B, k, out_dim, 2H, 2W)
+        x = F.relu(self.norm(x.flatten(0, 1)))
+        return F.relu(self.refine_norm(self.refine(x)))
+
+
+class Decoder(nn.Module):
+    """Two stages and a 3x3 convolution to one logit."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.clip["vision_cfg"]["width"]
+        in_dims = (config.hidden_dim, *config.decoder_dims[:-1])
+        self.guidance = nn.ModuleList(
+            Guidance(width, guidance_dim, stage_dim, scale=2 ** (i + 1))
+            for i, (guidance_dim, stage_dim) in enumerate(zip(config.guidance_dims, config.decoder_dims, strict=True))
+        )
+        self.stages = nn.ModuleList(
+            Stage(in_dim, out_dim) for in_dim, out_dim in zip(in_dims, config.decoder_dims, strict=True)
+        )
+        self.head = nn.Conv2d(config.decoder_dims[-1], 1, kernel_size=3, padding=1)
+
+    def guide(self, taps: Sequence[Tensor]) -> list[Tensor]:
+        """The guidance of each stage from the taps (B, width, h, w), coarse stage first."""
+        return [guidance(tap) for guidance, tap in zip(self.guidance, taps, strict=True)]
+
+    def forward(self, hidden: Tensor, guidance: Sequence[Tensor]) -> Tensor:
+        """Logits of k classes.
+
+        Args:
+            hidden: (B*k, d, h, w), the classes of an image together.
+            guidance: from `guide`, B images.
+
+        Returns:
+            (B, k, 4h, 4w) float32, any range.
+        """
+        for stage, guide in zip(self.stages, guidance, strict=True):
+            hidden = stage(hidden, guide)
+        with torch.autocast(hidden.device.type, enabled=False):  # bfloat16 logits would tie where classes are near
+            logits = self.head(hidden.float())
+        return logits.squeeze(1).unflatten(0, (guidance[0].shape[0], -1))

@@ -1,0 +1,126 @@
+"""VLF, vision-language fusion: a class's correlation refined by what SAM saw and by the words of all classes.
+
+ESC-Net (Lee et al. 2025, arXiv:2411.14723). As the paper draws it, both attentions take their residual after the first
+norm. Decided here: window attention without shift; attention width d, not E + d; padding of a grid that the window
+does not divide is masked; a layer norm on F_l before keys and values (its unit vectors have tiny elements); linear
+attention is Katharopoulos et al. 2020 (arXiv:2006.16236) with elu + 1; a pre-norm residual around the language FFN.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from timm.models.swin_transformer import WindowAttention, window_partition, window_reverse
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from escnet.config import ModelConfig
+
+FFN_RATIO = 4  # hidden width of both FFNs, in units of d
+
+
+@dataclass(frozen=True)
+class LanguageSummary:
+    """All that language attention needs of a vocabulary, of a size that does not depend on the number of classes.
+
+    key_values: (heads, d/heads, d/heads), mean over classes of phi(k) v^T.
+    keys: (heads, d/heads), mean over classes of phi(k).
+    """
+
+    key_values: Tensor
+    keys: Tensor
+
+
+class VisionAttention(nn.Module):
+    """Part (a) of the figure: one window-attention block over the correlation of a class beside its image features."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d, width = config.hidden_dim, config.hidden_dim + config.sam.embed_dim
+        self.window_hw = tuple(_even_window(side, config.window_size) for side in config.grid_hw)
+        self.embed = nn.Linear(1, d)  # a 1x1 convolution, channels last
+        self.norm = nn.LayerNorm(width)
+        self.attention = WindowAttention(
+            width, config.attention_heads, head_dim=d // config.attention_heads, window_size=self.window_hw
+        )
+        self.ffn = _ffn(width, d)
+        self.register_buffer("padding_mask", _padding_mask(config.grid_hw, self.window_hw), persistent=False)
+
+    def forward(self, correlation: Tensor, features: Tensor) -> Tensor:
+        """(B, k, h, w) correlation and (B, k, h, w, E) features, or (B, 1, h, w, E), to (B, k, h, w, d)."""
+        b, k, h, w = correlation.shape
+        embedded = self.embed(correlation.unsqueeze(-1))
+        features = features.expand(-1, k, -1, -1, -1).to(embedded.dtype)
+        x = self.norm(torch.cat([embedded, features], dim=-1)).flatten(0, 1)  # (B*k, h, w, width)
+        pad_h, pad_w = -h % self.window_hw[0], -w % self.window_hw[1]
+        padded = F.pad(x, (0, 0, 0, pad_w, 0, pad_h)) if pad_h or pad_w else x
+        windows = window_partition(padded, self.window_hw).flatten(1, 2)  # (B*k * windows, area, width)
+        windows = self.attention(windows, mask=self.padding_mask).unflatten(1, self.window_hw)
+        attended = window_reverse(windows, self.window_hw, h + pad_h, w + pad_w)
+        return self.ffn(x + attended[:, :h, :w]).unflatten(0, (b, k))
+
+
+class LanguageAttention(nn.Module):
+    """Part (b) of the figure: linear attention from every pixel of a class to the text embeddings of all classes."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d, text_width = config.hidden_dim, config.clip["embed_dim"]
+        self.n_heads = config.attention_heads
+        self.norm = nn.LayerNorm(d)
+        self.text_norm = nn.LayerNorm(text_width)
+        self.query = nn.Linear(d, d)
+        self.key = nn.Linear(text_width, d)
+        self.value = nn.Linear(text_width, d)
+        self.project = nn.Linear(d, d)
+        self.ffn = _ffn(d, d)
+
+    def summarise(self, embeddings: Tensor) -> LanguageSummary:
+        """What (K, C) text embeddings come to; divided by K, so that it does not grow with the vocabulary."""
+        text = self.text_norm(embeddings)
+        keys = F.elu(self.key(text).unflatten(-1, (self.n_heads, -1))) + 1  # (K, heads, d/heads)
+        values = self.value(text).unflatten(-1, (self.n_heads, -1))
+        return LanguageSummary(torch.einsum("khi,khj->hij", keys, values) / len(text), keys.mean(dim=0))
+
+    def forward(self, x: Tensor, summary: LanguageSummary) -> Tensor:
+        """(B, k, h, w, d) to (B, k, h, w, d)."""
+        x = self.norm(x)
+        queries = F.elu(self.query(x).unflatten(-1, (self.n_heads, -1))) + 1  # (B, k, h, w, heads, d/heads), positive
+        attended = torch.einsum("...hi,hij->...hj", queries, summary.key_values)
+        total = torch.einsum("...hi,hi->...h", queries, summary.keys).clamp(min=1e-6)
+        x = x + self.project((attended / total.unsqueeze(-1)).flatten(-2))
+        return x + self.ffn(x)
+
+
+class VisionLanguageFusion(nn.Module):
+    """Vision attention, then language attention."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.vision = VisionAttention(config)
+        self.language = LanguageAttention(config)
+
+    def forward(self, correlation: Tensor, features: Tensor, summary: LanguageSummary) -> Tensor:
+        """(B, k, h, w) correlation and (B, k, h, w, E) features, or (B, 1, h, w, E), to (B, k, h, w, d)."""
+        return self.language(self.vision(correlation, features), summary)
+
+
+def _ffn(width: int, d: int) -> nn.Sequential:
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, FFN_RATIO * d), nn.GELU(), nn.Linear(FFN_RATIO * d, d))
+
+
+def _even_window(side: int, largest: int) -> int:
+    """The window that cuts `side` into as few pieces as `largest` would, with the least padding."""
+    n_windows = -(-side // largest)
+    return -(-side // n_windows)
+
+
+def _padding_mask(grid_hw: tuple[int, int], window_hw: tuple[int, ...]) -> Tensor | None:
+    """(windows, area, area), -inf for a key that is padding; None where the windows fill the grid."""
+    h, w = grid_hw
+    padding = (0, 0, 0, -w % window_hw[1], 0, -h % window_hw[0])
+    if not any(padding):
+        return None
+    is_padding = F.pad(torch.zeros(1, h, w, 1), padding, value=1.0)
+    keys = window_partition(is_padding, window_hw).flatten(1) > 0  # (windows, area)
+    mask = torch.zeros(keys.shape).masked_fill(keys, -torch.inf)
+    return mask.unsqueeze(1).repeat(1, keys.shape[1], 1)
