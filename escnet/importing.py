@@ -1,0 +1,206 @@
+"""An ESC-Net made from other people's weights: CLIP by open_clip, prompts and mask decoder by SAM.
+
+ESC-Net (Lee et al. 2025, arXiv:2411.14723) starts its training from both. Every ESC-Block gets a copy of
+its own of SAM's decoder transformer and tokens. What the two do not cover stays at its seeded random
+start, and the checkpoint says so: such a network must be trained before its labels mean anything.
+"""
+
+import difflib
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.model import resize_pos_embed
+from torch import Tensor
+
+from escnet.checkpoint import describe_mismatch
+from escnet.checkpoint_header import UNTRAINED_PARTS
+from escnet.config import ModelConfig
+from escnet.models import build_random
+from escnet.network import EscNet
+from escnet.weight_files import read_weights
+from schemas.errors import ModelError
+
+_GRID_SIDE = 24  # patches; the paper's grid
+_QUICKGELU = "-quickgelu"
+# Buffers that only OpenAI's own CLIP files hold; those weights were all trained with QuickGELU.
+_OPENAI_MARKS = frozenset(("input_resolution", "context_length", "vocab_size"))
+_SAM_COPIED = ("transformer.", "iou_token.", "mask_tokens.")
+_SAM_UNNEEDED = (
+    "image_encoder.",
+    "mask_decoder.output_upscaling.",
+    "mask_decoder.output_hypernetworks_mlps.",
+    "mask_decoder.iou_prediction_head.",
+)
+
+
+@dataclass(frozen=True)
+class _ClipSource:
+    name: str  # pretrained tag or file name
+    path: Path
+    licence: str
+    normalisation: dict[str, Any]  # fields of ModelConfig that these weights decide
+
+
+def import_escnet(
+    *, clip: str, clip_pretrained: str, sam: str | Path, image_size: int | None = None
+) -> tuple[EscNet, dict[str, Any]]:
+    """Build an ESC-Net on the weights of CLIP and SAM.
+
+    Args:
+        clip: an open_clip architecture with open_clip's own vision transformer, such as ViT-B-16-quickgelu.
+        clip_pretrained: one of open_clip's pretrained tags for it (downloaded or from the cache), or a file.
+        sam: a SAM checkpoint in the layout of sam_vit_b_01ec64.pth; vit_l and vit_h serve as well.
+        image_size: side of the network's input in pixels, default 24 patches; CLIP's position
+            embeddings are interpolated bicubically to the grid.
+
+    Returns:
+        The network, in evaluation mode on the CPU, and the provenance for `save_checkpoint`.
+
+    Raises:
+        ModelError: an unknown or unsupported architecture, weights that do not fit, cannot be had or
+            cannot be read safely, or an activation (GELU, QuickGELU) other than the weights'.
+    """
+    config = config_for_clip(clip, image_size)
+    sam_weights = read_weights(sam)  # before a download that may take minutes
+    source = _find_clip_weights(clip, clip_pretrained)
+    network = build_random(config.model_copy(update=source.normalisation)).eval()
+    filled = _load_sam(network, Path(sam), sam_weights) | _load_clip(network, clip, source.path)
+    provenance = {
+        "imported_from": {
+            "clip": {
+                "architecture": clip,
+                "weights": source.name,
+                "sha256": _sha256_of(source.path),
+                "licence": source.licence,
+            },
+            "sam": {
+                "weights": Path(sam).name,
+                "sha256": _sha256_of(Path(sam)),
+                "licence": "Apache-2.0, where this is Meta's own file",
+            },
+        },
+        UNTRAINED_PARTS: sorted({_part_of(name) for name in network.state_dict() if name not in filled}),
+    }
+    return network, provenance
+
+
+def config_for_clip(arch: str, image_size: int | None = None) -> ModelConfig:
+    """The configuration of an ESC-Net on an open_clip architecture; blocks 1/3 and 2/3 up are tapped.
+
+    Raises:
+        ModelError: open_clip does not know it, it is not one we can use, or the size does not fit the patches.
+    """
+    clip = open_clip.get_model_config(arch) if arch in open_clip.list_models() else None
+    if clip is None:
+        near = difflib.get_close_matches(arch, open_clip.list_models(), n=3, cutoff=0.3)
+        raise ModelError(f"{arch}: not an open_clip architecture; near ones: {', '.join(near) or 'none'}")
+    vision, text = clip["vision_cfg"], clip["text_cfg"]
+    own_towers = isinstance(vision.get("layers"), int) and "timm_model_name" not in vision
+    own_words = not {"hf_model_name", "hf_tokenizer_name"} & text.keys()
+    if not (own_towers and own_words) or clip.get("custom_text") or "multimodal_cfg" in clip:
+        raise ModelError(
+            f"{arch}: its towers or tokenizer are not open_clip's own; "
+            "expected a plain vision transformer such as ViT-B-16-quickgelu or ViT-L-14-336-quickgelu"
+        )
+    patch, layers = vision["patch_size"], vision["layers"]
+    side = _GRID_SIDE * patch if image_size is None else image_size
+    if side < patch or side % patch:
+        raise ModelError(f"image size {side}: expected a multiple of {arch}'s patch size {patch}")
+    return ModelConfig(clip_arch=arch, clip=clip, image_size=side, tap_layers=(layers // 3 - 1, 2 * layers // 3 - 1))
+
+
+def _find_clip_weights(arch: str, pretrained: str) -> _ClipSource:
+    known = open_clip.get_pretrained_cfg(arch, pretrained)
+    if not known:
+        return _local_clip_weights(arch, pretrained)
+    _refuse_other_activation(arch, f"the pretrained tag {pretrained}", bool(known.get("quick_gelu", False)))
+    try:
+        path = open_clip.download_pretrained(known)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0][:160]
+        raise ModelError(
+            f"{arch}: the weights {pretrained!r} could not be downloaded ({reason}); "
+            "check the connection, or give a local file instead of the tag"
+        ) from error
+    licence = "MIT" if pretrained == "openai" else "as stated by the publisher of these weights"
+    normalisation = {"image_mean": tuple(known["mean"]), "image_std": tuple(known["std"])}
+    return _ClipSource(pretrained, Path(path), licence, normalisation)
+
+
+def _local_clip_weights(arch: str, pretrained: str) -> _ClipSource:
+    path = Path(pretrained)
+    if not path.is_file():
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
+        raise ModelError(f"{pretrained}: neither a file nor a pretrained tag of {arch}; its tags: {tags}")
+    return _ClipSource(path.name, path, "as stated by the publisher of these weights", normalisation={})
+
+
+def _refuse_other_activation(arch: str, weights: str, weights_use_quickgelu: bool) -> None:
+    """open_clip only warns here, and computes nonsense with the wrong activation."""
+    config = open_clip.get_model_config(arch)
+    if bool(config.get("quick_gelu", False)) == weights_use_quickgelu:
+        return
+    other = arch + _QUICKGELU if weights_use_quickgelu else arch.removesuffix(_QUICKGELU)
+    trained, built = ("QuickGELU", "GELU") if weights_use_quickgelu else ("GELU", "QuickGELU")
+    raise ModelError(f"{arch}: builds {built}, but {weights} was trained with {trained}; use {other}")
+
+
+def _load_clip(network: EscNet, arch: str, path: Path) -> set[str]:
+    """Fill `network.clip` from the file; returns the names of the network's tensors now filled."""
+    weights = read_weights(path)
+    if _OPENAI_MARKS & weights.keys():
+        _refuse_other_activation(arch, f"{path.name} (OpenAI's weights)", weights_use_quickgelu=True)
+    # float: interpolation in half precision, as OpenAI stores its weights, would lose digits
+    weights = {name: tensor.float() for name, tensor in weights.items() if name not in _OPENAI_MARKS}
+    positions = weights.get("visual.positional_embedding")
+    if positions is not None and math.isqrt(len(positions) - 1) ** 2 == len(positions) - 1:
+        resize_pos_embed(weights, network.clip)
+    targets = network.clip.state_dict()
+    if problem := describe_mismatch(_shapes(weights), _shapes(targets)):
+        raise ModelError(f"{path}: these are not the weights of open_clip's {arch}: {problem}")
+    network.clip.load_state_dict(weights)
+    return {f"clip.{name}" for name in targets}
+
+
+def _load_sam(network: EscNet, path: Path, weights: dict[str, Tensor]) -> set[str]:
+    """Fill the prompt encoder and every block's SAM parts; returns the names of the network's tensors now filled."""
+    sources: dict[str, tuple[str, Tensor]] = {}  # our name -> (SAM's name, our tensor)
+    for name, tensor in network.prompt_encoder.state_dict().items():
+        sources[f"prompt_encoder.{name}"] = (f"prompt_encoder.{name}", tensor)
+    for i, block in enumerate(network.blocks):
+        for name, tensor in block.sam.state_dict().items():
+            if name.startswith(_SAM_COPIED):
+                sources[f"blocks.{i}.sam.{name}"] = (f"mask_decoder.{name}", tensor)
+    found = {name: tensor for name, tensor in weights.items() if not name.startswith(_SAM_UNNEEDED)}
+    if problem := describe_mismatch(_shapes(found), _shapes(dict(sources.values()))):
+        raise ModelError(f"{path}: not a SAM checkpoint in the layout of sam_vit_b_01ec64.pth: {problem}")
+    with torch.no_grad():
+        for their_name, ours in sources.values():
+            ours.copy_(found[their_name])
+    return set(sources)
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {
+        name: (tuple(tensor.shape), "float" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch."))
+        for name, tensor in tensors.items()
+    }
+
+
+def _part_of(name: str) -> str:
+    """The part of the network a tensor belongs to, blocks taken together: blocks.*.vlf, decoder."""
+    words = name.split(".")
+    if words[0] != "blocks":
+        return words[0]
+    depth = 4 if words[2] == "sam" else 3
+    return ".".join(["blocks", "*", *words[2:depth]])
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
