@@ -5,32 +5,33 @@ A name without `scheme://` is a local name and taken literally: spaces, `#`, `?`
 `STORAGE_ERRORS`; `classify` and `storage_error` put it into words.
 """
 
-import errno
 import os
 import posixpath
 import re
-import uuid
+import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from pipeline.local_files import new_local_file, sweep_partial_files
 from pipeline.storage_errors import STORAGE_ERRORS, classify, s3_code, storage_error
 from schemas.errors import InputError
 from schemas.manifest import public_uri
 
 __all__ = [
-    "STORAGE_ERRORS", "FileInfo", "Location", "StorageOptions", "classify", "exists", "is_folder", "join", "list_files",
-    "locate", "open_file", "read_bytes", "storage_error", "sweep_temporary", "write_new", "write_replace",
+    "STORAGE_ERRORS", "FileInfo", "Location", "StorageOptions", "classify", "exists", "find_info", "join", "list_files",
+    "locate", "new_file", "open_file", "read_bytes", "storage_error", "sweep_temporary", "write_new", "write_replace",
 ]  # fmt: skip
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _S3_SCHEMES = ("s3", "s3a")
+_CONFLICT_WAIT_S = 0.5
 _PUT_LIMIT_BYTES = 5 * 2**30  # S3's limit for one PUT
-_TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}\.partial")
-_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,23 +139,21 @@ def read_bytes(uri: str, options: StorageOptions, offset: int | None = None, len
     return data
 
 
+def find_info(uri: str, options: StorageOptions) -> dict[str, Any] | None:
+    """What storage knows of a file ("type": "file") or a folder ("directory"), with "size" in bytes; None if absent.
+
+    In object storage a folder is a prefix with any object below it. Anything but a clear no is raised.
+    """
+    place = locate(uri, options)
+    try:
+        return place.fs.info(place.path.rstrip("/") or "/")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def exists(uri: str, options: StorageOptions) -> bool:
-    """Is there a file or a folder? Anything but a clear no is raised."""
-    place = locate(uri, options)
-    try:
-        place.fs.info(place.path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def is_folder(uri: str, options: StorageOptions) -> bool:
-    """Is there a folder (in object storage: any object below this prefix)?"""
-    place = locate(uri, options)
-    try:
-        return place.fs.info(place.path.rstrip("/") or "/")["type"] == "directory"
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    """Is there a file or a folder?"""
+    return find_info(uri, options) is not None
 
 
 def write_new(uri: str, data: bytes, options: StorageOptions) -> bool:
@@ -165,14 +164,19 @@ def write_new(uri: str, data: bytes, options: StorageOptions) -> bool:
     Objects of 5 GiB and more go as several parts, after a check for absence: call that under the lock.
     """
     place = locate(uri, options)
-    if place.is_local:
-        return _write_local(place.path, data, replace=False)
-    if place.is_s3 and len(data) >= _PUT_LIMIT_BYTES and exists(uri, options):
-        return False
     try:
-        _put(place, data, mode="create")
+        if place.is_local:
+            with new_local_file(place.path, replace=False) as file:
+                file.write(data)
+        elif place.is_s3 and len(data) >= _PUT_LIMIT_BYTES and exists(uri, options):
+            return False
+        else:
+            _put(place, data, mode="create")
     except OSError as error:
-        if isinstance(error, FileExistsError) or s3_code(error) in ("PreconditionFailed", "412"):
+        if s3_code(error) == "ConditionalRequestConflict":  # another writer is at it this moment; AWS asks to try again
+            time.sleep(_CONFLICT_WAIT_S)
+            return write_new(uri, data, options)
+        if _is_taken(error):
             return False
         raise
     return True
@@ -182,59 +186,44 @@ def write_replace(uri: str, data: bytes, options: StorageOptions) -> None:
     """Publish a whole file in place of whatever was there; nobody ever sees a part of it."""
     place = locate(uri, options)
     if place.is_local:
-        _write_local(place.path, data, replace=True)
+        with new_local_file(place.path, replace=True) as file:
+            file.write(data)
     else:
         _put(place, data, mode="overwrite")
+
+
+@contextmanager
+def new_file(uri: str, options: StorageOptions, *, replace: bool) -> Iterator[IO[bytes]]:
+    """Write a file too large for memory; it is published when the block ends, and not at all if the block fails.
+
+    Raises:
+        FileExistsError: there is one already, and `replace` is false.
+    """
+    place = locate(uri, options)
+    if place.is_local:
+        with new_local_file(place.path, replace=replace) as file:
+            yield file
+        return
+    with tempfile.NamedTemporaryFile(prefix="escnet-") as spool:
+        yield spool
+        spool.flush()
+        try:
+            place.fs.put_file(spool.name, place.path, mode="overwrite" if replace else "create")
+        except OSError as error:
+            if _is_taken(error):
+                raise FileExistsError(uri) from error
+            raise
+
+
+def _is_taken(error: OSError) -> bool:
+    # Ceph does not name the failed condition, so s3fs does not make it a FileExistsError.
+    return isinstance(error, FileExistsError) or s3_code(error) in ("PreconditionFailed", "412")
 
 
 def _put(place: Location, data: bytes, mode: str) -> None:
     # s3fs makes one PUT of anything below twice the chunk size.
     arguments = {"chunksize": _PUT_LIMIT_BYTES // 2} if place.is_s3 else {}
     place.fs.pipe_file(place.path, data, mode=mode, **arguments)
-
-
-def _write_local(path: str, data: bytes, *, replace: bool) -> bool:
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f".{uuid.uuid4().hex}.partial")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        published = _rename(temporary, path) if replace else _link(temporary, path)
-    finally:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
-    _sync_folder(folder)
-    return published
-
-
-def _rename(temporary: str, path: str) -> bool:
-    os.replace(temporary, path)
-    return True
-
-
-def _link(temporary: str, path: str) -> bool:
-    """Give the file its name unless the name is taken: a link does both in one step, a rename would overwrite."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        # FAT and some network mounts have no hard links; there the output's lock alone keeps writers apart.
-        return not os.path.lexists(path) and _rename(temporary, path)
-    return True
-
-
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def list_files(uri: str, options: StorageOptions, suffix: str = "") -> list[FileInfo]:
@@ -277,9 +266,4 @@ def sweep_temporary(uri: str, options: StorageOptions) -> int:
     Object storage has none: a PUT that did not end left nothing.
     """
     place = locate(uri, options)
-    if not place.is_local or not os.path.isdir(place.path):
-        return 0
-    names = [name for name in os.listdir(place.path) if _TEMPORARY_NAME.fullmatch(name)]
-    for name in names:
-        os.unlink(os.path.join(place.path, name))
-    return len(names)
+    return sweep_partial_files(place.path) if place.is_local else 0

@@ -42,14 +42,16 @@ def classify(exc: BaseException) -> StorageKind:
         return "not_found"
     if isinstance(exc, _IMPOSSIBLE_NAME) or type(exc) is ValueError:
         return "not_found"  # a name that nothing can have: a NUL byte, a bucket of one letter
-    if _is_local(exc) and isinstance(exc, OSError) and exc.errno in _MISSING_ERRNOS:
+    if isinstance(exc, OSError) and exc.errno in _MISSING_ERRNOS and not _response(exc):
         return "not_found"
     return "storage"
 
 
 def storage_error(exc: BaseException, uri: str, error: type[EscnetError] = OutputError) -> EscnetError:
     """One line for the user: which URI, what storage said, what to do."""
-    return error(f"{public_uri(uri)}: {_reason(exc)}")
+    # A local error says itself which file it was: one in a folder, or the folder above the one asked for.
+    name = os.fsdecode(exc.filename) if isinstance(exc, OSError) and isinstance(exc.filename, str | bytes) else uri
+    return error(f"{public_uri(name)}: {_reason(exc)}")
 
 
 def s3_code(exc: BaseException) -> str:
@@ -102,7 +104,3 @@ def _http_status(exc: BaseException) -> int | None:
     if isinstance(exc, aiohttp.ClientResponseError):
         return exc.status
     return _response(exc).get("ResponseMetadata", {}).get("HTTPStatusCode")
-
-
-def _is_local(exc: BaseException) -> bool:
-    return not _response(exc) and exc.__cause__ is None
