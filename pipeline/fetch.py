@@ -1,0 +1,54 @@
+"""The bytes of one picture: from its manifest row, or from storage, whole or a byte range."""
+
+import random
+import time
+
+from pipeline.storage import STORAGE_ERRORS, StorageOptions, classify, read_bytes
+from schemas.errors import ErrorKind, PictureError
+from schemas.manifest import ManifestRow, public_uri
+
+N_ATTEMPTS = 4  # over 2 to 4 seconds: longer than a dropped connection, far shorter than an outage
+FIRST_WAIT_S = 0.5  # doubled before every further attempt
+
+# Ours, not the driver's: those hold request ids and signed addresses, and labels may not differ from run to run.
+_MESSAGES: dict[ErrorKind, str] = {
+    "not_found": "no such file",
+    "forbidden": "reading is not permitted",
+    "storage": "storage failed or could not be reached",
+}
+
+
+def fetch(row: ManifestRow, options: StorageOptions) -> bytes:
+    """The bytes of the picture that `row` names; never empty.
+
+    Failures of storage that may pass are tried again, with growing waits of random length so that many
+    actors do not come back all at once.
+
+    Raises:
+        PictureError: stage `fetch`; kind not_found, forbidden, storage or empty.
+    """
+    if row.image is not None:
+        data, n_expected = row.image, None
+    else:
+        data, n_expected = _read(row, options), row.byte_length
+    if n_expected is not None and len(data) != n_expected:
+        raise _failure(row, "storage", f"{len(data)} bytes at offset {row.byte_offset or 0}, expected {n_expected}")
+    if not data:
+        raise _failure(row, "empty", "the picture has no bytes")
+    return data
+
+
+def _read(row: ManifestRow, options: StorageOptions) -> bytes:
+    n_failed = 0
+    while True:
+        try:
+            return read_bytes(row.uri, options, row.byte_offset, row.byte_length)
+        except STORAGE_ERRORS as error:
+            kind, n_failed = classify(error), n_failed + 1
+            if kind != "storage" or n_failed == N_ATTEMPTS:
+                raise _failure(row, kind, _MESSAGES[kind]) from error
+        time.sleep(FIRST_WAIT_S * 2 ** (n_failed - 1) * random.uniform(0.5, 1.0))
+
+
+def _failure(row: ManifestRow, kind: ErrorKind, message: str) -> PictureError:
+    return PictureError("fetch", kind, f"{public_uri(row.uri)}: {message}")
