@@ -120,9 +120,9 @@ class Vocabulary(_Strict):
         if not isinstance(value, list | tuple):
             return value
         found = [{"name": each} if isinstance(each, str) else each for each in value]
-        if all(isinstance(each, dict) and "id" not in each for each in found):
-            return [{**each, "id": k} for k, each in enumerate(found)]
-        return found
+        if any(isinstance(each, VocabularyClass) or (isinstance(each, dict) and "id" in each) for each in found):
+            return found
+        return [{**each, "id": k} if isinstance(each, dict) else each for k, each in enumerate(found)]
 
     @field_validator("ignore_id")
     @classmethod
@@ -222,7 +222,7 @@ def _check_prompts(classes: tuple[VocabularyClass, ...], distractors: tuple[Dist
     for owner, prompts, path in competing:
         words = frozenset(map(str.casefold, prompts))  # CLIP's tokenizer knows no capitals
         if words in owners:
-            problem = f"{owner} has the same prompts as {owners[words]}, so one would never win a pixel; change one"
+            problem = f"the same prompts as {owners[words]}, so one of the two would never win a pixel; change one"
             raise misfit(problem, *path)
         owners[words] = owner
     if not owners:

@@ -20,10 +20,10 @@ def one_spelling(text: str) -> str:
 
 def _tidy(text: str) -> str:
     words = one_spelling(text)
-    if not any(map(str.isprintable, words)):
-        raise misfit("found blank text; write a word, or leave it out")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in words):
         raise misfit(f"found {words[:60]!r}, which holds a control character; expected plain text")
+    if not any(map(str.isprintable, words)):
+        raise misfit("found blank text; write a word, or leave it out")
     return words
 
 
