@@ -42,7 +42,7 @@ class _StrictLoader(yaml.SafeLoader):
         if getattr(event, "tag", None):
             raise DocumentError(f"found the tag `{event.tag}`; tags are not read: write plain values", line)
         if self.depth >= MAX_DEPTH:
-            raise DocumentError(f"nested more than {MAX_DEPTH} levels deep; expected a flat list of classes", line)
+            raise DocumentError(f"nested more than {MAX_DEPTH} levels deep; write it flatter", line)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -91,9 +91,9 @@ def read_json(text: str) -> Any:
     except DocumentError:
         raise
     except ValueError as error:
-        raise DocumentError("found a number too long to be read; expected classes and their ids") from error
+        raise DocumentError("found a number too long to be read; write a shorter one") from error
     except RecursionError as error:
-        raise DocumentError("nested too deeply to be read; expected a flat list of classes") from error
+        raise DocumentError("nested too deeply to be read; write it flatter") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
