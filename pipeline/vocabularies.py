@@ -1,0 +1,59 @@
+"""Vocabularies by name, from the box, or from a file of the user's, local or in object storage."""
+
+from importlib import resources
+
+from pipeline.storage import STORAGE_ERRORS, StorageOptions, classify, read_bytes, storage_error
+from schemas.errors import VocabularyError
+from schemas.manifest import public_uri
+from schemas.spelling import did_you_mean
+from schemas.vocabulary import Vocabulary
+from schemas.vocabulary_files import parse_vocabulary
+
+
+def bundled_names() -> tuple[str, ...]:
+    """The names of the vocabularies in the box, sorted."""
+    files = resources.files("vocabularies").iterdir()
+    return tuple(sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")))
+
+
+def load_vocabulary(name_or_path: str, options: StorageOptions | None = None) -> Vocabulary:
+    """A bundled vocabulary by its name, or the one a file holds.
+
+    A bundled name goes before a file of that name, which is `./name`.
+
+    Args:
+        name_or_path: one of `bundled_names()`, a local path, or a URI.
+        options: how to reach object storage.
+
+    Raises:
+        VocabularyError: no such name and no such file, a folder, not readable, or not a vocabulary.
+        InputError: a URI whose scheme is unknown or has no driver.
+    """
+    if name_or_path in bundled_names():
+        text = resources.files("vocabularies").joinpath(f"{name_or_path}.yaml").read_text(encoding="utf-8")
+        return parse_vocabulary(text, f"{name_or_path}.yaml")
+    return parse_vocabulary(_read_text(name_or_path, options or StorageOptions()), public_uri(name_or_path))
+
+
+def _read_text(path: str, options: StorageOptions) -> str:
+    if not path.strip():
+        raise VocabularyError(f"found no vocabulary; give a file or one of {', '.join(bundled_names())}")
+    try:
+        return read_bytes(path, options).decode("utf-8")
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
+        raise VocabularyError(
+            f"{public_uri(path)}: is not UTF-8 text ({found}); expected a vocabulary file: save it as UTF-8"
+        ) from error
+    except STORAGE_ERRORS as error:
+        if classify(error) == "not_found" and not isinstance(error, IsADirectoryError) and "/" not in path:
+            raise _unknown(path) from error
+        raise storage_error(error, path, VocabularyError) from error
+
+
+def _unknown(name: str) -> VocabularyError:
+    known = bundled_names()
+    return VocabularyError(
+        f"{name}: no such file, and no bundled vocabulary of that name{did_you_mean(name, known)}; "
+        f"bundled are {', '.join(known)}"
+    )
