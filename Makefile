@@ -1,0 +1,68 @@
+# The two commands of the README, and those of a working day. Everything runs in .venv, which is made here.
+
+# Python 3.11 or newer; another one with: make demo PYTHON=/path/to/python3.12
+PYTHON = python3
+BIN = .venv/bin
+INSTALLED = .venv/.installed
+INSTALL_LOG = .venv/install.log
+DEMO = demo-output
+
+.PHONY: help demo test check lint types format clean
+
+help:
+	@echo "make demo     set up .venv, label the example pictures, show the result"
+	@echo "make test     set up .venv, run the tests"
+	@echo "make check    format, lint, types, tests: what a change must pass"
+	@echo "make format   put the code into the house's format"
+	@echo "make clean    remove the demo's output and caches (.venv stays; remove it by hand)"
+
+demo: $(INSTALLED)
+	@echo "Labelling the pictures in examples/photos with the words in examples/words.txt ..."
+	@$(BIN)/escnet annotate examples/photos --vocabulary examples/words.txt \
+		--model escnet-nano --allow-random-weights --output $(DEMO)/dataset \
+		|| { code=$$?; echo "If $(DEMO) is left from an older version, remove it: make clean"; exit $$code; }
+	@echo
+	@$(BIN)/python examples/read_labels.py $(DEMO)/dataset $(DEMO)/pictures
+	@echo
+	@echo "The labels are one Parquet file a shard:  $(DEMO)/dataset/labels/"
+	@echo "Look at them over their photographs:      $(DEMO)/pictures/"
+	@echo "How they were read:                       examples/read_labels.py"
+	@echo "The network has not been trained yet, so what it says is noise: the path is real, the labels are not."
+	@echo "README.md goes on from here. The same command again finds everything done."
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest
+
+check: lint types test
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: $(INSTALLED)
+	@$(BIN)/mypy
+
+format: $(INSTALLED)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# pip says hundreds of lines; shown are those of the large packages, and errors. All of them are in the log.
+$(INSTALLED): pyproject.toml
+	@rm -f $(INSTALLED)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1 || true)."; \
+		echo "Name another one: make demo PYTHON=python3.12"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { \
+		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Installing into .venv. PyTorch makes this a download of several GB and about 7 GB on disk;"
+	@echo "it takes from three minutes to half an hour, once."
+	@{ $(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]' 2>&1 \
+		&& touch $(INSTALLED); } | tee $(INSTALL_LOG) | awk ' \
+		/^ *(Downloading|Using cached).*\([0-9.]+ [MG]B\)/ { print "  " $$(NF-2), $$(NF-1), $$NF; fflush() } \
+		/^Installing collected packages/ { print "  unpacking everything, which takes minutes ..."; fflush() } \
+		/^ *(ERROR|error|WARNING)/ { print; fflush() }'
+	@test -f $(INSTALLED) || { echo "The installation failed; all that pip said: $(INSTALL_LOG)"; exit 1; }
+	@echo "Installed."
