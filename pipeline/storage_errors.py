@@ -51,6 +51,8 @@ def storage_error(exc: BaseException, uri: str, error: type[EscnetError] = Outpu
     """One line for the user: which URI, what storage said, what to do."""
     # A local error says itself which file it was: one in a folder, or the folder above the one asked for.
     name = os.fsdecode(exc.filename) if isinstance(exc, OSError) and isinstance(exc.filename, str | bytes) else uri
+    if name.endswith(".partial"):  # a temporary name says nothing to the user; its folder does
+        name = os.path.dirname(name)
     return error(f"{public_uri(name)}: {_reason(exc)}")
 
 

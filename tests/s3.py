@@ -44,7 +44,7 @@ class Bucket:
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
+def s3_server() -> Iterator[str]:
     """Address of the service, which lives as long as the test session."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -54,13 +54,13 @@ def s3_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """A fresh bucket; address and credentials stand in the environment, also for child processes."""
-    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": s3_endpoint}.items():
+    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": s3_server}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     LiteralS3FileSystem.clear_instance_cache()  # a client of another test may know another endpoint
     client = boto3.client("s3")
-    bucket = Bucket(s3_endpoint, f"bucket-{uuid4().hex}", client)
+    bucket = Bucket(s3_server, f"bucket-{uuid4().hex}", client)
     client.create_bucket(Bucket=bucket.name)
     return bucket
