@@ -25,7 +25,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="escnet-pipeline", prog_name="escnet")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error. May stand anywhere on the line.")
-def cli(debug: bool) -> None:  # noqa: ARG001  (read in `main`, before the arguments are parsed)
+def cli(debug: bool) -> None:
     """Dense labels for pictures by the million, in your own words.
 
     \b

@@ -58,9 +58,9 @@ class Replica:
 def make_runner(setup: ReplicaSetup) -> ShardRunner:
     """Load the model, compile the vocabularies, and put a shard runner around them."""
     import torch
+    from escnet.segmenter import Segmenter
 
     from escnet.models import load_model
-    from escnet.segmenter import Segmenter
 
     options = setup.options
     torch.set_num_threads(options.cpus_per_actor)

@@ -25,7 +25,12 @@ class Progress:
         self._started = self._last_line = time.monotonic()
         self._is_terminal = sys.stderr.isatty()
         self._bar = tqdm(
-            total=total, initial=initial, unit="picture", smoothing=0.1, dynamic_ncols=True, disable=not self._is_terminal
+            total=total,
+            initial=initial,
+            unit="picture",
+            smoothing=0.1,
+            dynamic_ncols=True,
+            disable=not self._is_terminal,
         )
 
     def __enter__(self) -> "Progress":

@@ -1,98 +1,26 @@
-"""Placement and the driver's loop: Ray actors that take one shard after another.
+"""The driver's loop: Ray actors that take one shard after another.
 
 The driver hands out shard references and counts results; pictures and labels never pass through it or
 through Ray's object store.
 """
 
-import logging
-import math
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.actor import SHARDS_AT_ONCE, Replica, ReplicaSetup
+from pipeline.placement import Placement
 from pipeline.progress import Progress
 from pipeline.shard import STOP_AFTER_FAILURES, Counts, EveryPictureFailed, ShardResult
-from schemas.errors import EscnetError, JobFailedError, PlacementError
+from schemas.errors import EscnetError, JobFailedError
 from schemas.job import ShardRef
 
 MAX_TRIES = 3  # a shard whose actor died this often is not tried again
 POLL_S = 0.5
 SAY_WAITING_AFTER_S = 5.0
-OBJECT_STORE_BYTES = 100 * 2**20  # shard references only
-
-
-@dataclass(frozen=True)
-class Placement:
-    """How many actors, and what each of them takes."""
-
-    n_actors: int
-    cpus_per_actor: int
-    gpus_per_actor: float
-
-
-def local_cpus() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def local_gpus() -> int:
-    """CUDA devices of this machine; torch is asked only where a driver is present."""
-    if not any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")):
-        return 0
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
-
-
-@contextmanager
-def ray_cluster(address: str | None) -> Iterator[dict[str, float]]:
-    """Connect to a cluster, or start an embedded one; yields its total resources.
-
-    Raises:
-        PlacementError: no cluster answers at `address`.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    if address is None:
-        ray.init(
-            address="local", num_cpus=local_cpus(), include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet
-        )
-    else:
-        try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise PlacementError(
-                f"--address {address}: no Ray cluster answers there ({reason}); "
-                "start one with `ray start --head`, or leave --address out to use this machine"
-            ) from error
-    try:
-        yield ray.cluster_resources()
-    finally:
-        ray.shutdown()
-
-
-def check_placement(placement: Placement, resources: dict[str, float], where: str) -> None:
-    """Refuse what can never be placed.
-
-    Raises:
-        PlacementError: says what was asked for and what there is.
-    """
-    for name, each in (("CPU", placement.cpus_per_actor), ("GPU", placement.gpus_per_actor)):
-        asked, there = placement.n_actors * each, resources.get(name, 0)
-        if asked > there + 1e-9:
-            raise PlacementError(
-                f"{placement.n_actors} actors with {each:g} {name} each need {asked:g} {name}s, {where} has {there:g}; "
-                f"ask for at most {math.floor(there / each)} actors, or for fewer {name}s per actor"
-            )
 
 
 def run_shards(
@@ -226,10 +154,8 @@ class _Crew:
                 ready, _ = self._ray.wait([worker.counts_call], timeout=0)
                 if not ready:
                     continue
-                try:
+                with suppress(self._ray.exceptions.RayError):  # an actor that died: `_take` sees to it
                     worker.counts = self._ray.get(worker.counts_call)
-                except self._ray.exceptions.RayError:
-                    pass  # the actor died; `_take` sees to it
                 worker.counts_call = None
             if worker.is_ready:
                 worker.counts_call = worker.actor.counts.options(concurrency_group="counting").remote()
@@ -257,7 +183,9 @@ def _add(a: Counts, b: Counts) -> Counts:
 
 
 def _every_picture_failed(last_error: str) -> str:
-    return f"the first {STOP_AFTER_FAILURES} pictures all failed, the last one with {last_error}; nothing more was tried"
+    return (
+        f"the first {STOP_AFTER_FAILURES} pictures all failed, the last one with {last_error}; nothing more was tried"
+    )
 
 
 def _cause(error: Any) -> Exception:

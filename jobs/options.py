@@ -1,0 +1,20 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+
+import click
+
+endpoint_url = click.option(
+    "--endpoint-url", metavar="URL", help="S3 endpoint, where it is not AWS's own. [default: AWS_ENDPOINT_URL]"
+)
+profile = click.option("--profile", metavar="NAME", help="AWS profile with the credentials. [default: AWS_PROFILE]")
+image_root = click.option(
+    "--image-root",
+    metavar="URI",
+    help="Folder that the file names of a COCO file lie below. [default: found beside it]",
+)
+
+
+def storage(command: Callable) -> Callable:
+    """How to reach object storage."""
+    return endpoint_url(profile(command))

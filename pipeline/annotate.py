@@ -1,0 +1,226 @@
+"""One job from the user's request to a finished dataset: resolve, plan, label, report.
+
+Running the same request again continues it: the plan is made again and compared by its digest with the
+one the output was begun with, and only shards without a label file are done.
+"""
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+
+from escnet.models import ResolvedModel, resolve_model
+from pipeline.actor import ReplicaSetup
+from pipeline.label_files import merge_totals
+from pipeline.output import done_shards, read_job, shard_totals, storing, write_job
+from pipeline.placement import Placement, check_placement, ray_cluster, resolve_placement, this_machine
+from pipeline.plan import PlanDigest, Shard, cut_shards, read_plan, write_plan
+from pipeline.progress import Progress
+from pipeline.scheduler import run_shards
+from pipeline.sources import SourceSummary, list_sources
+from pipeline.storage import StorageOptions, join, write_replace
+from pipeline.vocabularies import load_vocabulary
+from schemas.errors import InputError, OutputError, SourceError, VocabularyError
+from schemas.job import (
+    JobRecord,
+    JobRequest,
+    LabelOptions,
+    ManifestRecord,
+    ModelRecord,
+    ShardRef,
+    differences,
+    shard_identity,
+)
+from schemas.labels import ShardTotals
+from schemas.layout import JOB_FILE, VOCABULARIES_FOLDER
+from schemas.manifest import ManifestRow, public_uri
+from schemas.vocabulary import Vocabulary
+from schemas.vocabulary_files import vocabulary_yaml
+
+BATCH_SIZE_ON_GPU = 8
+RECORDED_VERSIONS = ("escnet-pipeline", "torch", "open_clip_torch", "segment-anything", "timm", "pillow", "pyarrow")
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """What became of a job. `totals` are over the whole output, earlier runs included."""
+
+    output: str
+    n_rows: int
+    n_shards: int
+    n_shards_before: int
+    n_rows_now: int
+    seconds: float
+    totals: ShardTotals
+    skipped_files: dict[str, int]
+    is_random: bool
+
+    @property
+    def n_failed(self) -> int:
+        return sum(self.totals.failed.values())
+
+    @property
+    def failed_fraction(self) -> float:
+        return self.n_failed / max(1, self.totals.rows)
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """A request with every name looked up and every default chosen."""
+
+    request: JobRequest
+    storage: StorageOptions
+    vocabularies: dict[str, Vocabulary]
+    model: ResolvedModel
+    options: LabelOptions
+    placement: Placement
+
+    def identify(self, rows: list[ManifestRow], vocabulary: str) -> str:
+        return shard_identity(rows, self.vocabularies[vocabulary].fingerprint, self.model.fingerprint, self.options)
+
+    def record(self, manifest: ManifestRecord) -> JobRecord:
+        return JobRecord(
+            model=ModelRecord(name=self.model.name, fingerprint=self.model.fingerprint, is_random=self.model.is_random),
+            vocabularies={name: vocabulary.fingerprint for name, vocabulary in self.vocabularies.items()},
+            options=self.options,
+            manifest=manifest,
+            sources=tuple(public_uri(source) for source in self.request.sources),
+            versions={
+                "python": platform.python_version(),
+                **{name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
+            },
+        )
+
+
+def annotate(request: JobRequest) -> JobReport:
+    """Label what `request` names; go on where an earlier run of the same request stopped.
+
+    Raises:
+        InputError: a source, vocabulary, model, output or placement that cannot be used.
+        JobFailedError: the job cannot go on; what is done stays.
+    """
+    started = time.monotonic()
+    with ExitStack() as stack:
+        is_embedded = request.address is None
+        resources = this_machine() if is_embedded else stack.enter_context(ray_cluster(request.address))
+        job = _resolve(request, resources)
+        skipped = SourceSummary()
+        record = _plan(job, skipped)
+        shards = read_plan(record.manifest.files, request.output, job.storage)
+        done = done_shards(request.output, job.storage)
+        todo = [shard for shard in shards if shard.shard_id not in done]
+        totals = shard_totals([s.shard_id for s in shards if s.shard_id in done], request.output, job.storage)
+        if todo and is_embedded:
+            stack.enter_context(ray_cluster(None))
+        totals += _label(job, todo, record, totals)
+    return JobReport(
+        output=request.output,
+        n_rows=record.manifest.n_rows,
+        n_shards=len(shards),
+        n_shards_before=len(shards) - len(todo),
+        n_rows_now=sum(shard.n_rows for shard in todo),
+        seconds=time.monotonic() - started,
+        totals=merge_totals(totals),
+        skipped_files=dict(skipped.other_files),
+        is_random=job.model.is_random,
+    )
+
+
+def _resolve(request: JobRequest, resources: dict[str, float]) -> _Resolved:
+    storage = StorageOptions(endpoint_url=request.endpoint_url, profile=request.profile)
+    vocabularies: dict[str, Vocabulary] = {}
+    for name in request.vocabularies:
+        vocabulary = load_vocabulary(name, storage)
+        if vocabulary.name in vocabularies:
+            raise VocabularyError(
+                f"{name}: a second vocabulary named {vocabulary.name!r}; names must differ in one job"
+            )
+        vocabularies[vocabulary.name] = vocabulary
+    model = resolve_model(request.model, request.allow_random_weights)
+    placement = resolve_placement(request, resources, model)
+    where = f"the cluster at {request.address}" if request.address else "this machine"
+    check_placement(placement, resources, where)
+    device = "cuda" if placement.gpus_per_actor > 0 else "cpu"
+    options = LabelOptions(
+        views=request.views,
+        device=device,
+        dtype=request.dtype or ("bfloat16" if device == "cuda" else "float32"),
+        batch_size=(request.batch_size or BATCH_SIZE_ON_GPU) if device == "cuda" else 1,
+        cpus_per_actor=request.cpus_per_actor,
+        max_pixels=request.max_pixels,
+    )
+    if device == "cpu" and options.dtype == "float16":
+        raise InputError("--dtype float16 needs a GPU; on a CPU use float32 or bfloat16")
+    return _Resolved(request, storage, vocabularies, model, options, placement)
+
+
+def _plan(job: _Resolved, skipped: SourceSummary) -> JobRecord:
+    """The plan of the job: written if the output is new, else compared with the one it was begun with."""
+    output = job.request.output
+    found = read_job(output, job.storage)
+    if found is not None:
+        _refuse_differences(job.record(found.manifest), found, output)  # before listing millions of pictures
+    digest = PlanDigest()
+    shards = digest.watch(_shards(job, skipped))
+    if found is None:
+        return _write_plan(job, shards, digest)
+    for _ in shards:
+        pass
+    _refuse_empty(digest, job.request)
+    asked = job.record(digest.record(found.manifest.files, job.request.shard_size))
+    _refuse_differences(asked, found, output)
+    return found
+
+
+def _write_plan(job: _Resolved, shards: Iterable[Shard], digest: PlanDigest) -> JobRecord:
+    output = job.request.output
+    with storing(output):
+        files = write_plan(shards, output, job.storage)
+        _refuse_empty(digest, job.request)
+        for name, vocabulary in job.vocabularies.items():
+            uri = join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
+            write_replace(uri, vocabulary_yaml(vocabulary).encode(), job.storage)
+    record = job.record(digest.record(files, job.request.shard_size))
+    if not write_job(record, output, job.storage):
+        raise OutputError(f"{public_uri(output)}: another run began a job here at this moment; run again to join it")
+    return record
+
+
+def _shards(job: _Resolved, skipped: SourceSummary) -> Iterator[Shard]:
+    request = job.request
+    rows = list_sources(request.sources, job.storage, skipped, image_root=request.image_root)
+    return cut_shards(islice(rows, request.limit), tuple(job.vocabularies), request.shard_size, job.identify)
+
+
+def _refuse_empty(digest: PlanDigest, request: JobRequest) -> None:
+    if digest.n_rows == 0:
+        sources = ", ".join(public_uri(source) for source in request.sources)
+        raise SourceError(f"{sources}: no pictures there; see `escnet annotate --help` for what a SOURCE can be")
+
+
+def _refuse_differences(asked: JobRecord, found: JobRecord, output: str) -> None:
+    differing = differences(asked, found)
+    if differing:
+        raise OutputError(
+            f"{public_uri(output)}: holds another job ({'; '.join(differing)}); choose another --output, "
+            f"or run the job of its {JOB_FILE} to go on with it"
+        )
+
+
+def _label(job: _Resolved, todo: list[ShardRef], record: JobRecord, done: list[ShardTotals]) -> list[ShardTotals]:
+    """Run the shards that are left; the totals of each."""
+    if not todo:
+        return []
+    identity = {
+        "model": job.model.fingerprint,
+        "options": job.options.model_dump(),
+        "vocabulary_fingerprints": record.vocabularies,
+    }
+    setup = ReplicaSetup(job.model, job.vocabularies, job.options, job.request.output, job.storage, identity)
+    initial = sum(totals.rows for totals in done)
+    with Progress(record.manifest.n_rows, initial) as progress:
+        results = run_shards(todo, setup, job.placement, progress)
+        return [result.totals for result in results]

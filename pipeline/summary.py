@@ -1,0 +1,43 @@
+"""What a run says when it ends."""
+
+from typing import TYPE_CHECKING
+
+from schemas.layout import LABELS_FOLDER
+from schemas.manifest import public_uri
+
+if TYPE_CHECKING:
+    from pipeline.annotate import JobReport
+
+SHOWN_CLASSES = 5
+
+
+def summary_lines(report: "JobReport") -> list[str]:
+    """The end of a run in a few lines: what is done, what failed and why, and where it lies."""
+    lines = [_headline(report)]
+    if report.n_failed:
+        reasons = sorted(report.totals.failed.items(), key=lambda item: (-item[1], item[0]))
+        lines.append("  failed:  " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))
+    if report.skipped_files:
+        lines.append("  no pictures: " + ", ".join(f"{n:,} {s}" for s, n in sorted(report.skipped_files.items())))
+    if report.totals.classes:
+        lines.append("  largest: " + ", ".join(_largest_classes(report)))
+    labels = f"{public_uri(report.output).rstrip('/')}/{LABELS_FOLDER}"
+    lines.append(f"  labels:  {labels}/*.parquet ({report.n_shards:,} shards)")
+    if report.is_random:
+        lines.append("  The model's weights are random: these labels are noise.")
+    return lines
+
+
+def _headline(report: "JobReport") -> str:
+    done = f"{report.totals.labelled:,} of {report.n_rows:,} pictures are labelled"
+    failed = f", {report.n_failed:,} failed" if report.n_failed else ""
+    if report.n_shards_before == report.n_shards:
+        return f"Nothing to do: {done}{failed}."
+    rate = report.n_rows_now / max(report.seconds, 1e-9)
+    return f"Done: {done}{failed}. This run: {report.n_rows_now:,} in {report.seconds:.0f} s, {rate:.2f} a second."
+
+
+def _largest_classes(report: "JobReport") -> list[str]:
+    found = sorted(report.totals.classes.values(), key=lambda c: -c["pixels"])
+    total = max(1, report.totals.pixels)
+    return [f"{c['name']} {c['pixels'] / total:.0%}" for c in found[:SHOWN_CLASSES]]

@@ -1,0 +1,176 @@
+"""The shard runner with a stand-in for the model: everything from manifest rows to the published file is real."""
+
+import io
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from escnet.scoring import Segmentation
+from pipeline.plan import cut_shards, read_plan, write_plan
+from pipeline.shard import EveryPictureFailed, ShardRunner
+from pipeline.storage import StorageOptions
+from schemas.errors import PictureError
+from schemas.manifest import ManifestRow
+from schemas.vocabulary import Vocabulary
+
+STORAGE = StorageOptions()
+WORDS = Vocabulary(name="words", classes=[{"id": 0, "name": "dark"}, {"id": 1, "name": "light"}])
+
+
+def png(value: int, size_hw=(6, 9)) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((*size_hw, 3), value, np.uint8)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+@dataclass
+class Seen:
+    size_hw: tuple[int, int]
+    value: int
+
+
+class LightOrDark:
+    """A stand-in for the Segmenter: one class a picture, by its brightness. Some values make it fail."""
+
+    def __init__(self, failing=(), on_segment=None):
+        self.failing = failing
+        self.on_segment = on_segment
+        self.batches = []
+
+    def prepare(self, picture):
+        return Seen(picture.shape[:2], int(picture[0, 0, 0]))
+
+    def segment(self, batch, vocabulary):
+        assert vocabulary == "compiled words"
+        self.batches.append([seen.value for seen in batch])
+        if self.on_segment:
+            self.on_segment(batch)
+        for seen in batch:
+            if seen.value in self.failing:
+                raise self.failing[seen.value]
+        return [self._one(seen) for seen in batch]
+
+    def _one(self, seen):
+        h, w = seen.size_hw
+        cells = (-(-h // 4), -(-w // 4))
+        light = int(seen.value > 127)
+        winner = np.full((h, w), light, np.int32)
+        sure = np.full(cells, 255, np.uint8)
+        return Segmentation(seen.size_hw, winner, np.full(cells, 1 - light, np.int32), sure, sure, 0.0)
+
+
+def planned(tmp_path, images, shard_size=100):
+    rows = [ManifestRow(f"{i}.png", f"mem/{i}.png", image=data) for i, data in enumerate(images)]
+    files = write_plan(cut_shards(rows, ("words",), shard_size, lambda r, _: f"id{r[0].image_id}"), str(tmp_path), STORAGE)
+    return read_plan(files, str(tmp_path), STORAGE)
+
+
+def runner(tmp_path, model, batch_size=1) -> ShardRunner:
+    return ShardRunner(
+        model,
+        {"words": (WORDS, "compiled words")},
+        output=str(tmp_path),
+        storage=STORAGE,
+        batch_size=batch_size,
+        max_pixels=1000,
+        identity={"model": "stand-in"},
+    )
+
+
+def read(tmp_path, ref):
+    return pq.read_table(tmp_path / "labels" / f"{ref.shard_id}.parquet").to_pylist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 50])
+def test_rows_come_in_manifest_order_whatever_the_batch(tmp_path, batch_size):
+    values = [i * 12 for i in range(20)]
+    (ref,) = planned(tmp_path, [png(value) for value in values])
+    result = runner(tmp_path, LightOrDark(), batch_size).run(ref)
+    found = read(tmp_path, ref)
+    assert [row["image_id"] for row in found] == [f"{i}.png" for i in range(20)]
+    assert [row["classes"][0]["class_id"] for row in found] == [int(value > 127) for value in values]
+    assert (result.totals.rows, result.totals.labelled, result.published) == (20, 20, True)
+
+
+def test_a_batch_is_cut_by_position_whatever_fails_before_it(tmp_path):
+    model = LightOrDark()
+    (ref,) = planned(tmp_path, [png(1), b"not a picture", png(2), png(3), b"", png(4)])
+    runner(tmp_path, model, batch_size=2).run(ref)
+    assert model.batches == [[1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (PictureError("segment", "internal", "not a number"), "internal"),
+        (MemoryError(), "out_of_memory"),
+        (RuntimeError("a bug at 0x7f12"), "internal"),
+    ],
+)
+def test_a_picture_the_model_fails_on_is_one_failed_row_and_its_batch_is_labelled(tmp_path, raised, kind):
+    (ref,) = planned(tmp_path, [png(1), png(2), png(3)])
+    runner(tmp_path, LightOrDark(failing={2: raised}), batch_size=3).run(ref)
+    found = read(tmp_path, ref)
+    assert [row["status"] for row in found] == ["labelled", "failed", "labelled"]
+    assert (found[1]["error_stage"], found[1]["error_kind"]) == ("segment", kind)
+    assert (found[1]["width"], found[1]["height"], found[1]["mask"], found[1]["classes"]) == (9, 6, None, None)
+    assert "0x" not in found[1]["error_message"]
+
+
+def test_bad_pictures_are_failed_rows_with_stage_and_kind(tmp_path):
+    missing = ManifestRow("gone.png", str(tmp_path / "gone.png"))
+    rows = [ManifestRow("a.png", "a", image=png(1)), missing, ManifestRow("big.png", "big", image=png(1, (40, 40)))]
+    files = write_plan(cut_shards(rows, ("words",), 9, lambda r, _: "id"), str(tmp_path), STORAGE)
+    (ref,) = read_plan(files, str(tmp_path), STORAGE)
+    result = runner(tmp_path, LightOrDark()).run(ref)
+    found = [(row["status"], row["error_stage"], row["error_kind"]) for row in read(tmp_path, ref)]
+    assert found == [("labelled", None, None), ("failed", "fetch", "not_found"), ("failed", "decode", "too_large")]
+    assert result.totals.failed == {"fetch/not_found": 1, "decode/too_large": 1}
+
+
+def test_a_second_run_of_a_shard_changes_nothing(tmp_path):
+    (ref,) = planned(tmp_path, [png(1)])
+    runner(tmp_path, LightOrDark()).run(ref)
+    before = (tmp_path / "labels" / f"{ref.shard_id}.parquet").read_bytes()
+    again = runner(tmp_path, LightOrDark(failing={1: RuntimeError()})).run(ref)
+    assert not again.published
+    assert (tmp_path / "labels" / f"{ref.shard_id}.parquet").read_bytes() == before
+
+
+def test_where_the_first_hundred_pictures_all_fail_nothing_is_published(tmp_path):
+    (ref,) = planned(tmp_path, [b"no picture"] * 100)
+    with pytest.raises(EveryPictureFailed, match="decode/not_an_image"):
+        runner(tmp_path, LightOrDark()).run(ref)
+    assert not list(tmp_path.glob("labels/*"))
+
+
+def test_fewer_failures_than_a_hundred_are_rows(tmp_path):
+    (ref,) = planned(tmp_path, [b"no picture"] * 99)
+    assert runner(tmp_path, LightOrDark()).run(ref).totals.failed == {"decode/not_an_image": 99}
+
+
+def test_the_next_shard_is_read_while_the_model_is_at_work(tmp_path):
+    next_was_read = threading.Event()
+
+    class Watched(LightOrDark):
+        def prepare(self, picture):
+            seen = super().prepare(picture)
+            if seen.value == 200:
+                next_was_read.set()
+            return seen
+
+    model = Watched(on_segment=lambda batch: batch[0].value == 1 and next_was_read.wait(20))
+    first, second = planned(tmp_path, [png(1), png(2), png(200), png(201)], shard_size=2)
+    one = runner(tmp_path, model)
+    threads = [threading.Thread(target=one.run, args=(ref,)) for ref in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert next_was_read.is_set()
+    assert [len(read(tmp_path, ref)) for ref in (first, second)] == [2, 2]
+    assert one.counts.labelled == 4
