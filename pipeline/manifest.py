@@ -21,7 +21,7 @@ from pipeline.storage import STORAGE_ERRORS, StorageOptions, exists, new_file, o
 from schemas.errors import ManifestError, OutputError
 from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, public_uri
 
-MANIFEST_SUFFIXES = (".parquet", ".csv", ".jsonl")
+_SUFFIXES_TEXT = ".parquet, .csv or .jsonl"
 _ROWS_A_BATCH = 16_384
 _PICTURES_A_BATCH = 32
 _BYTES_A_BATCH = 2**26  # of pictures in a row group
@@ -88,7 +88,7 @@ def write_manifest(rows: Iterable[ManifestRow], uri: str, options: StorageOption
     writers = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_jsonl}
     write = writers.get(suffix_of_uri(uri))
     if write is None:
-        raise OutputError(f"{public_uri(uri)}: a manifest ends in .parquet, .csv or .jsonl; rename it")
+        raise OutputError(f"{public_uri(uri)}: a manifest ends in {_SUFFIXES_TEXT}; rename it")
     taken = f"{public_uri(uri)}: already there; choose another name or give --overwrite"
     try:
         if not replace and exists(uri, options):  # before listing millions of pictures
@@ -119,6 +119,8 @@ def _unreadable(uri: str, expected: str, error: Exception) -> ManifestError:
 def _open_format(uri: str, file: IO[bytes]) -> tuple[list[str], Iterator[RawRow]]:
     """The column names, and the rows still to be read."""
     suffix = suffix_of_uri(uri)
+    if suffix not in (".parquet", ".csv", ".jsonl"):
+        raise ManifestError(f"{public_uri(uri)}: no manifest, expected a name that ends in {_SUFFIXES_TEXT}")
     if suffix == ".parquet":
         parquet = open_parquet(uri, file)
         names = parquet.schema_arrow.names

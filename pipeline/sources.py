@@ -75,11 +75,17 @@ def _refuse_duplicates(hashes: array, rows_again: Callable[[], Iterable[Manifest
         if hash(row.image_id) not in suspects:
             continue
         if row.image_id in first:
-            raise ManifestError(
-                f"image_id {row.image_id!r} stands for two pictures: {public_uri(first[row.image_id])} and "
-                f"{public_uri(row.uri)}; give their common folder as one SOURCE, or a manifest with unique image_ids"
-            )
+            raise ManifestError(_duplicate(row.image_id, public_uri(first[row.image_id]), public_uri(row.uri)))
         first[row.image_id] = row.uri
+
+
+def _duplicate(image_id: str, uri: str, other_uri: str) -> str:
+    if uri == other_uri:
+        return f"image_id {image_id!r} comes twice, both times from {uri}; leave one out"
+    return (
+        f"image_id {image_id!r} stands for two pictures: {uri} and {other_uri}; "
+        "give their common folder as one SOURCE, or a manifest with unique image_ids"
+    )
 
 
 def list_source(

@@ -1,0 +1,158 @@
+"""`escnet manifest`: list pictures into a manifest, and look into one."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.options import image_root, storage
+
+if TYPE_CHECKING:
+    from pipeline.listing import SourceSummary
+    from schemas.manifest import ManifestRow
+
+LINE_EVERY_S = 10.0
+SHOWN_COLUMNS = ("image_id", "width", "height", "size_bytes", "byte_offset", "vocabulary", "split", "mask_uri", "uri")
+
+
+@click.group()
+def manifest() -> None:
+    """List pictures into a manifest: the file that says which pictures a job labels.
+
+    A manifest is a Parquet, CSV or JSON Lines file with a column `uri` and, if you like, `image_id` (unique),
+    `width`, `height`, `size_bytes`, `etag`, `byte_offset` and `byte_length` (a part of a file), `mask_uri`,
+    `vocabulary` and `split`. A relative `uri` is one below the manifest's own folder.
+    """
+
+
+@manifest.command(
+    epilog="""\b
+Examples:
+  escnet manifest build photos/ --output photos.parquet
+  escnet manifest build 's3://bucket/2024-*/**/*.jpg' --output s3://bucket/photos.parquet
+  escnet manifest build annotations/instances.json --image-root val2017/ --output val.csv
+  escnet manifest build 'shards/train-*.tar' --output train.parquet
+"""
+)
+@click.argument("sources", nargs=-1, metavar="SOURCE...", required=True)
+@click.option("--output", required=True, metavar="FILE", help="Manifest to write: .parquet, .csv or .jsonl.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE if it is there.")
+@image_root
+@storage
+def build(
+    sources: tuple[str, ...],
+    output: str,
+    overwrite: bool,
+    image_root: str | None,
+    endpoint_url: str | None,
+    profile: str | None,
+) -> None:
+    """List the pictures of each SOURCE into one manifest.
+
+    A SOURCE is a folder, a glob in quotes, an object-storage prefix, a manifest, a COCO file, a WebDataset tar, a
+    Parquet file with image bytes, or one picture. `image_id` is the path below the source's root and must be
+    unique over all sources. Files that are no pictures are counted and left out.
+    """
+    from pipeline.manifest import write_manifest
+    from pipeline.sources import SourceSummary, list_sources
+    from pipeline.storage import StorageOptions
+
+    options = StorageOptions(endpoint_url, profile)
+    summary = SourceSummary()
+    rows = list_sources(sources, options, summary, image_root=image_root)
+    write_manifest(_with_progress(rows), output, options, replace=overwrite)
+    for line in _summary_lines(output, summary):
+        click.echo(line)
+
+
+@manifest.command(
+    epilog="""\b
+Examples:
+  escnet manifest show photos.parquet
+  escnet manifest show s3://bucket/photos.parquet --limit 100
+"""
+)
+@click.argument("file")
+@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Rows to show.")
+@storage
+def show(file: str, limit: int, endpoint_url: str | None, profile: str | None) -> None:
+    """Show the first rows of a manifest (.parquet, .csv or .jsonl), and what all of it comes to."""
+    from pipeline.manifest import read_manifest
+    from pipeline.storage import StorageOptions
+
+    first: list[ManifestRow] = []
+    n_rows = size = 0
+    vocabularies: Counter[str] = Counter()
+    splits: Counter[str] = Counter()
+    for batch in read_manifest(file, StorageOptions(endpoint_url, profile)):
+        first += batch[: limit - len(first)]
+        n_rows += len(batch)
+        size += sum(row.size_bytes or 0 for row in batch)
+        vocabularies.update(row.vocabulary for row in batch if row.vocabulary)
+        splits.update(row.split for row in batch if row.split)
+    _echo_rows(first)
+    click.echo(f"{_counted(n_rows)}, {_size_text(size)}")
+    for name, counted in (("vocabularies", vocabularies), ("splits", splits)):
+        if counted:
+            click.echo(f"{name}: " + ", ".join(f"{value} {count:,}" for value, count in sorted(counted.items())))
+
+
+def _with_progress(rows: Iterable["ManifestRow"]) -> Iterator["ManifestRow"]:
+    """The rows, counted in a bar on a terminal and in a line now and then elsewhere."""
+    import sys
+    import time
+
+    from tqdm import tqdm
+
+    is_terminal = sys.stderr.isatty()
+    last_line = time.monotonic()
+    for count, row in enumerate(tqdm(rows, unit=" pictures", disable=not is_terminal), start=1):
+        if not is_terminal and time.monotonic() - last_line >= LINE_EVERY_S:
+            last_line = time.monotonic()
+            click.echo(f"{count:,} pictures listed", err=True)
+        yield row
+
+
+def _summary_lines(output: str, summary: "SourceSummary") -> list[str]:
+    from schemas.manifest import public_uri
+
+    lines = [f"{public_uri(output)}: {_counted(summary.pictures)}, {_size_text(summary.bytes)}"]
+    if summary.other_files:
+        lines.append(f"  no pictures, left out: {summary.other_files_text()}")
+    if summary.ignored_columns:
+        lines.append(f"  columns that mean nothing here, left out: {', '.join(sorted(summary.ignored_columns))}")
+    return lines
+
+
+def _echo_rows(rows: list["ManifestRow"]) -> None:
+    """Columns that hold anything, each as wide as its widest cell, the URI last."""
+    from schemas.manifest import public_uri
+
+    columns = [column for column in SHOWN_COLUMNS if any(getattr(row, column) is not None for row in rows)]
+    table = [columns] + [[public_uri(_cell(getattr(row, column))) for column in columns] for row in rows]
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    for cells in table if rows else []:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+
+
+def _cell(value: str | int | None) -> str:
+    """One line of text, whatever characters a name has."""
+    text = "" if value is None else str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _counted(n_pictures: int) -> str:
+    return f"{n_pictures:,} picture" if n_pictures == 1 else f"{n_pictures:,} pictures"
+
+
+def _size_text(size_bytes: int) -> str:
+    """Such as "17.5 MB"; sizes that no listing knew are not in it."""
+    if size_bytes == 0:
+        return "sizes unknown"
+    size, unit = float(size_bytes), "bytes"
+    for larger in ("kB", "MB", "GB", "TB", "PB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size_bytes} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
