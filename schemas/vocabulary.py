@@ -98,7 +98,7 @@ class Vocabulary(_Strict):
     """
 
     name: Words
-    description: str = Field(default="", strict=True)
+    description: Words = ""
     templates: TemplateList = DEFAULT_TEMPLATES
     classes: tuple[VocabularyClass, ...] = Field(min_length=1)
     ignore_id: int = Field(default_factory=_default_ignore_id, strict=True)
