@@ -2,11 +2,11 @@
 
 import io
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from escnet.scoring import Segmentation
 from pipeline.decide import decide
 from pipeline.evidence import encode_evidence
 from schemas.errors import PictureError
@@ -14,8 +14,11 @@ from schemas.labels import FAILED, LABELLED, LabelRow
 from schemas.manifest import ManifestRow, public_uri
 from schemas.vocabulary import Vocabulary
 
+if TYPE_CHECKING:  # torch stays out of the driver
+    from escnet.scoring import Segmentation
 
-def encode_picture(row: ManifestRow, vocabulary: Vocabulary, segmentation: Segmentation) -> LabelRow:
+
+def encode_picture(row: ManifestRow, vocabulary: Vocabulary, segmentation: "Segmentation") -> LabelRow:
     """Decide the labels of a segmented picture and make its row. Width and height are those of the picture as seen."""
     height, width = segmentation.size_hw
     decision = decide(segmentation, vocabulary)
@@ -60,9 +63,3 @@ def encode_mask(mask: np.ndarray) -> bytes:
     # Masks are runs of equal values: run lengths alone make them as small as the best level, and 15 times as fast.
     Image.fromarray(mask).save(png, "PNG", compress_type=zlib.Z_RLE)
     return png.getvalue()
-
-
-def decode_mask(png: bytes) -> np.ndarray:
-    """The mask that `encode_mask` was given, in its own dtype."""
-    with Image.open(io.BytesIO(png)) as image:
-        return np.array(image)
