@@ -1,6 +1,5 @@
 """`escnet annotate`: label pictures."""
 
-import sys
 from typing import Any
 
 import click
@@ -38,33 +37,81 @@ def _read_job_file(ctx: click.Context, _: click.Parameter, path: str | None) -> 
 @click.command(epilog=EPILOG)
 @click.argument("sources", nargs=-1, metavar="SOURCE...", required=True)
 @click.option(
-    "--vocabulary", "vocabularies", multiple=True, required=True, metavar="V",
+    "--vocabulary",
+    "vocabularies",
+    multiple=True,
+    required=True,
+    metavar="V",
     help="Name of a bundled vocabulary, or a file of yours (YAML, text, JSON, COCO). "
     "Give several where a manifest's `vocabulary` column chooses; rows that choose none take the first.",
 )
-@click.option("--model", required=True, metavar="M", help="Checkpoint, or a preset with its weights; see `escnet model list`.")
+@click.option(
+    "--model", required=True, metavar="M", help="Checkpoint, or a preset with its weights; see `escnet model list`."
+)
 @click.option("--output", required=True, metavar="URI", help="Folder or object-storage prefix for the labels.")
-@click.option("--job", metavar="FILE", is_eager=True, expose_value=False, callback=_read_job_file,
-              help="YAML file with any of these options (and `sources`); the command line wins.")
+@click.option(
+    "--job",
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=_read_job_file,
+    help="YAML file with any of these options (and `sources`); the command line wins.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N pictures.")
-@click.option("--shard-size", type=click.IntRange(min=1), default=256, show_default=True,
-              help="Pictures a shard: the unit of work and of retry, one label file each.")
-@click.option("--actors", type=click.IntRange(min=1),
-              help="Replicas of the model. [default: one a GPU, or one a CPU core as far as memory allows]")
-@click.option("--cpus-per-actor", type=click.IntRange(min=1), default=1, show_default=True,
-              help="CPU cores, and threads, of each replica.")
-@click.option("--gpus-per-actor", type=click.FloatRange(min=0),
-              help="GPUs of each replica, fractions too; 0 runs on the CPU. [default: 1 where there is a GPU]")
+@click.option(
+    "--shard-size",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Pictures a shard: the unit of work and of retry, one label file each.",
+)
+@click.option(
+    "--actors",
+    type=click.IntRange(min=1),
+    help="Replicas of the model. [default: one a GPU, or one a CPU core as far as memory allows]",
+)
+@click.option(
+    "--cpus-per-actor",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="CPU cores, and threads, of each replica.",
+)
+@click.option(
+    "--gpus-per-actor",
+    type=click.FloatRange(min=0),
+    help="GPUs of each replica, fractions too; 0 runs on the CPU. [default: 1 where there is a GPU]",
+)
 @click.option("--address", metavar="ADDR", help="Ray cluster: `auto`, HOST:PORT or ray://... [default: this machine]")
-@click.option("--views", type=click.Choice(["sliding", "single"]), default="sliding", show_default=True,
-              help="Four windows and the whole picture, averaged; or the whole picture once, at a fifth of the cost.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]),
-              help="Precision of the network. [default: bfloat16 on a GPU, float32 on a CPU]")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Pictures a pass on a GPU; on a CPU always 1. [default: 8]")
-@click.option("--max-pixels", type=click.IntRange(min=1), default=178_956_970, show_default=True,
-              help="Pictures with more pixels become failed rows (too_large).")
-@click.option("--max-failed", type=click.FloatRange(0, 1), default=0.01, show_default=True,
-              help="Fraction of pictures that may fail before the exit code is 3.")
+@click.option(
+    "--views",
+    type=click.Choice(["sliding", "single"]),
+    default="sliding",
+    show_default=True,
+    help="Four windows and the whole picture, averaged; or the whole picture once, at a fifth of the cost.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Precision of the network. [default: bfloat16 on a GPU, float32 on a CPU]",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), help="Pictures a pass on a GPU, 8 if not given; on a CPU always 1."
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=178_956_970,
+    show_default=True,
+    help="Pictures with more pixels become failed rows (too_large).",
+)
+@click.option(
+    "--max-failed",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Fraction of pictures that may fail before the exit code is 3.",
+)
 @click.option("--allow-random-weights", is_flag=True, help="Accept a model that nobody trained. Its labels are noise.")
 @image_root
 @storage
@@ -73,19 +120,17 @@ def annotate(**asked: Any) -> int:
 
     A SOURCE is a folder, a glob in quotes, an object-storage prefix, a manifest (Parquet, CSV, JSONL), a COCO
     file, a WebDataset tar, a Parquet file with image bytes, or one picture.
-    """  # fmt: skip
+    """
     from pipeline.annotate import annotate as run_job
+    from pipeline.job_files import make_request
     from pipeline.summary import summary_lines
-    from schemas.job import JobRequest
 
-    request = JobRequest(**asked)
+    request = make_request(asked)
     report = run_job(request)
     for line in summary_lines(report):
         click.echo(line)
     if report.failed_fraction > request.max_failed:
-        print(
-            f"{report.n_failed} of {report.totals.rows} pictures failed, more than --max-failed {request.max_failed:g} allows.",
-            file=sys.stderr,
-        )
+        share = f"{report.n_failed} of {report.totals.rows} pictures"
+        click.echo(f"{share} failed, more than --max-failed {request.max_failed:g} allows.", err=True)
         return EXIT_TOO_MANY_FAILED
     return EXIT_DONE

@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from typing import Literal
 
 from escnet.models import ResolvedModel, resolve_model
 from pipeline.actor import ReplicaSetup
 from pipeline.label_files import merge_totals
-from pipeline.output import done_shards, read_job, shard_totals, storing, write_job
+from pipeline.output import absolute_uri, done_shards, read_job, shard_totals, storing, write_job
 from pipeline.placement import Placement, check_placement, ray_cluster, resolve_placement, this_machine
 from pipeline.plan import PlanDigest, Shard, cut_shards, read_plan, write_plan
 from pipeline.progress import Progress
@@ -103,10 +103,12 @@ def annotate(request: JobRequest) -> JobReport:
         JobFailedError: the job cannot go on; what is done stays.
     """
     started = time.monotonic()
+    storage = StorageOptions(endpoint_url=request.endpoint_url, profile=request.profile)
+    request = request.model_copy(update={"output": absolute_uri(request.output, storage)})
     with ExitStack() as stack:
         is_embedded = request.address is None
         resources = this_machine() if is_embedded else stack.enter_context(ray_cluster(request.address))
-        job = _resolve(request, resources)
+        job = _resolve(request, storage, resources)
         skipped = SourceSummary()
         record = _plan(job, skipped)
         shards = read_plan(record.manifest.files, request.output, job.storage)
@@ -129,8 +131,7 @@ def annotate(request: JobRequest) -> JobReport:
     )
 
 
-def _resolve(request: JobRequest, resources: dict[str, float]) -> _Resolved:
-    storage = StorageOptions(endpoint_url=request.endpoint_url, profile=request.profile)
+def _resolve(request: JobRequest, storage: StorageOptions, resources: dict[str, float]) -> _Resolved:
     vocabularies: dict[str, Vocabulary] = {}
     for name in request.vocabularies:
         vocabulary = load_vocabulary(name, storage)
@@ -143,7 +144,7 @@ def _resolve(request: JobRequest, resources: dict[str, float]) -> _Resolved:
     placement = resolve_placement(request, resources, model)
     where = f"the cluster at {request.address}" if request.address else "this machine"
     check_placement(placement, resources, where)
-    device = "cuda" if placement.gpus_per_actor > 0 else "cpu"
+    device: Literal["cpu", "cuda"] = "cuda" if placement.gpus_per_actor > 0 else "cpu"
     options = LabelOptions(
         views=request.views,
         device=device,
@@ -191,8 +192,10 @@ def _write_plan(job: _Resolved, shards: Iterable[Shard], digest: PlanDigest) -> 
 
 def _shards(job: _Resolved, skipped: SourceSummary) -> Iterator[Shard]:
     request = job.request
-    rows = list_sources(request.sources, job.storage, skipped, image_root=request.image_root)
-    return cut_shards(islice(rows, request.limit), tuple(job.vocabularies), request.shard_size, job.identify)
+    rows = list_sources(
+        request.sources, job.storage, skipped, image_root=request.image_root, limit=request.limit
+    )
+    return cut_shards(rows, tuple(job.vocabularies), request.shard_size, job.identify)
 
 
 def _refuse_empty(digest: PlanDigest, request: JobRequest) -> None:

@@ -1,14 +1,31 @@
-"""Job files: every option of a command, kept in YAML."""
+"""What the user asked for: options of the command line, and job files that hold them in YAML."""
 
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import ValidationError
+
 from schemas.documents import DocumentError, describe, read_yaml
 from schemas.errors import InputError
+from schemas.job import JobRequest
 from schemas.spelling import did_you_mean
 
 _LISTS = ("sources", "vocabularies")
 _ALSO_CALLED = {"source": "sources", "vocabulary": "vocabularies"}
+
+
+def make_request(options: dict[str, Any]) -> JobRequest:
+    """The checked request of a set of options.
+
+    Raises:
+        InputError: names the option, what was found and what was expected.
+    """
+    try:
+        return JobRequest(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-")
+        raise InputError(f"--{name}: found {describe(first['input'])}; {first['msg']}") from error
 
 
 def read_job_file(path: str, known: Iterable[str]) -> dict[str, Any]:

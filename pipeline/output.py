@@ -11,7 +11,7 @@ from pipeline.label_files import read_totals
 from pipeline.storage import (
     STORAGE_ERRORS,
     StorageOptions,
-    is_folder,
+    find_info,
     join,
     list_files,
     locate,
@@ -42,6 +42,12 @@ def storing(uri: str) -> Iterator[None]:
         yield
     except STORAGE_ERRORS as error:
         raise storage_error(error, uri, OutputError) from error
+
+
+def absolute_uri(output: str, storage: StorageOptions) -> str:
+    """The same place for every process, wherever it runs: a local name becomes an absolute path."""
+    place = locate(output, storage)
+    return place.path if place.is_local else output
 
 
 def read_job(output: str, storage: StorageOptions) -> JobRecord | None:
@@ -90,10 +96,11 @@ def shard_totals(shard_ids: Iterable[str], output: str, storage: StorageOptions)
 
 def _refuse_foreign(output: str, storage: StorageOptions) -> None:
     place = locate(output, storage)
-    if not is_folder(output, storage):
-        if place.is_local and place.fs.exists(place.path):
-            raise OutputError(f"{output}: is a file, expected a folder or nothing; choose another --output")
+    info = find_info(output, storage)
+    if info is None:
         return
+    if info["type"] == "file" and place.is_local:
+        raise OutputError(f"{output}: is a file, expected a folder or nothing; choose another --output")
     names = {posixpath.basename(name.rstrip("/")) for name in place.fs.ls(place.path, detail=False)}
     foreign = sorted(names - _PLAN_NAMES - {""})
     if foreign:

@@ -72,7 +72,7 @@ class _Crew:
             concurrency_groups={"counting": 1},
             max_concurrency=SHARDS_AT_ONCE,
         )
-        actors = [actor_class.remote(setup) for _ in range(min(placement.n_actors, len(queue)))]
+        actors: list[Any] = [actor_class.remote(setup) for _ in range(min(placement.n_actors, len(queue)))]
         self._workers = [_Worker(actor, actor.warm_up.remote()) for actor in actors]
 
     def work(self) -> Iterator[ShardResult]:
@@ -106,7 +106,8 @@ class _Crew:
 
     def _take(self, call: Any) -> ShardResult | None:
         if call not in self._in_flight:
-            return self._welcome(next(w for w in self._workers if w.warm_up == call))
+            self._welcome(next(w for w in self._workers if w.warm_up == call))
+            return None
         worker, ref = self._in_flight.pop(call)
         worker.n_in_flight -= 1
         try:

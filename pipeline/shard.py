@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from schemas.labels import LABELLED, LabelRow, ShardTotals
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import ManifestRow
 from schemas.vocabulary import Vocabulary
+
+if TYPE_CHECKING:  # torch stays out of the driver
+    from escnet.scoring import Segmentation
 
 N_READ_THREADS = 4  # fetching waits for the network; decoding and resizing release the GIL
 N_ENCODE_THREADS = 2
@@ -194,7 +197,7 @@ class ShardRunner:
         if isinstance(outcome, PictureError):
             return failed_row(row, vocabulary.name, outcome, size_hw)
         try:
-            return encode_picture(row, vocabulary, outcome)
+            return encode_picture(row, vocabulary, cast("Segmentation", outcome))
         except Exception as error:
             return failed_row(row, vocabulary.name, _unexpected("encode", error, row), size_hw)
 

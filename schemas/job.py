@@ -29,8 +29,8 @@ class JobRequest(_Frozen):
 
     sources: tuple[str, ...] = Field(min_length=1)
     vocabularies: tuple[str, ...] = Field(min_length=1)  # the first is for rows that name none
-    model: str
-    output: str
+    model: str = Field(min_length=1)
+    output: str = Field(min_length=1)
     actors: int | None = Field(default=None, ge=1)
     cpus_per_actor: int = Field(default=1, ge=1)
     gpus_per_actor: float | None = Field(default=None, ge=0)
