@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
-
-from pipeline.s3 import LiteralS3FileSystem
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -53,14 +52,24 @@ def s3_server() -> Iterator[str]:
     server.stop()
 
 
+@cache
+def _client(endpoint: str) -> Any:
+    """Making one takes half a second, so all tests share it."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=CREDENTIALS["AWS_DEFAULT_REGION"],
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
 @pytest.fixture
 def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """A fresh bucket; address and credentials stand in the environment, also for child processes."""
     for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": s3_server}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    LiteralS3FileSystem.clear_instance_cache()  # a client of another test may know another endpoint
-    client = boto3.client("s3")
-    bucket = Bucket(s3_server, f"bucket-{uuid4().hex}", client)
-    client.create_bucket(Bucket=bucket.name)
+    bucket = Bucket(s3_server, f"bucket-{uuid4().hex}", _client(s3_server))
+    bucket.client.create_bucket(Bucket=bucket.name)
     return bucket
