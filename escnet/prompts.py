@@ -81,40 +81,39 @@ def cluster_positions(inside: Tensor, probability: Tensor, n_regions: int, itera
     h, w = inside.shape[-2:]
     rows = torch.arange(h, device=inside.device, dtype=torch.float32)
     columns = torch.arange(w, device=inside.device, dtype=torch.float32)
-    centres, exists = _farthest_points(inside, probability, n_regions, rows, columns)
-    regions = _assign(centres, exists, inside, rows, columns)
+    centres = _farthest_points(inside, probability, n_regions, rows, columns)
+    regions = _assign(centres, inside, rows, columns)
     for _ in range(iterations):
         n_pixels = regions.sum(dim=(2, 3))  # (M, N)
         y = (regions.sum(dim=3) * rows).sum(dim=-1) / n_pixels
         x = (regions.sum(dim=2) * columns).sum(dim=-1) / n_pixels
         means = torch.stack([y, x], dim=-1)
         centres = torch.where(n_pixels.unsqueeze(-1) > 0, means, centres)  # a centre that lost its pixels stays
-        regions = _assign(centres, exists, inside, rows, columns)
+        regions = _assign(centres, inside, rows, columns)
     return regions
 
 
-def _farthest_points(
-    inside: Tensor, probability: Tensor, n_points: int, rows: Tensor, columns: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Centres (M, N, 2) as (y, x), each the pixel farthest from those before it, and whether each exists (M, N)."""
+def _farthest_points(inside: Tensor, probability: Tensor, n_points: int, rows: Tensor, columns: Tensor) -> Tensor:
+    """(M, N, 2) as (y, x): the maximum, then again and again the pixel inside farthest from those before it.
+
+    With fewer pixels than points an earlier pixel comes back, and gets no region, as the first of equals takes all.
+    """
     w = columns.shape[0]
     score = probability.masked_fill(~inside, -1.0).flatten(1)  # what the next centre has most of
     nearest = torch.full_like(score, torch.inf)
-    centres, exists = [], []
+    centres = []
     for _ in range(n_points):
-        best, index = score.max(dim=-1)
+        index = score.argmax(dim=-1)
         centre = torch.stack([index // w, index % w], dim=-1).float()  # (M, 2)
         centres.append(centre)
-        exists.append(best > 0)  # 0: every pixel is a centre already; -1: there is none
         nearest = torch.minimum(nearest, _squared_distances(centre.unsqueeze(1), rows, columns).flatten(1))
         score = nearest.masked_fill(~inside.flatten(1), -1.0)
-    return torch.stack(centres, dim=1), torch.stack(exists, dim=1)
+    return torch.stack(centres, dim=1)
 
 
-def _assign(centres: Tensor, exists: Tensor, inside: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Every pixel inside to the nearest existing centre, the first of equals: (M, N, h, w) bool."""
-    distances = _squared_distances(centres, rows, columns).masked_fill(~exists[..., None, None], torch.inf)
-    nearest = distances.argmin(dim=1, keepdim=True)  # (M, 1, h, w)
+def _assign(centres: Tensor, inside: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Every pixel inside to the nearest centre, the first of equals: (M, N, h, w) bool."""
+    nearest = _squared_distances(centres, rows, columns).argmin(dim=1, keepdim=True)  # (M, 1, h, w)
     names = torch.arange(centres.shape[1], device=centres.device).view(1, -1, 1, 1)
     return (nearest == names) & inside.unsqueeze(1)
 
