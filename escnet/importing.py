@@ -19,7 +19,7 @@ from torch import Tensor
 
 from escnet.checkpoint import describe_mismatch
 from escnet.checkpoint_header import UNTRAINED_PARTS
-from escnet.config import ModelConfig
+from escnet.config import ModelConfig, preset_config
 from escnet.models import build_random
 from escnet.network import EscNet
 from escnet.weight_files import read_weights
@@ -112,6 +112,18 @@ def config_for_clip(arch: str, image_size: int | None = None) -> ModelConfig:
     if side < patch or side % patch:
         raise ModelError(f"image size {side}: expected a multiple of {arch}'s patch size {patch}")
     return ModelConfig(clip_arch=arch, clip=clip, image_size=side, tap_layers=(layers // 3 - 1, 2 * layers // 3 - 1))
+
+
+def clip_of_preset(preset: str) -> tuple[str, int]:
+    """The open_clip architecture and the input size in pixels of a preset.
+
+    Raises:
+        ModelError: no such preset, or one whose CLIP nobody publishes weights for.
+    """
+    config = preset_config(preset)
+    if config.clip_arch is None:
+        raise ModelError(f"{preset}: has a small CLIP of its own, nothing to import; use escnet-b16 or escnet-l14")
+    return config.clip_arch, config.image_size
 
 
 def _find_clip_weights(arch: str, pretrained: str) -> _ClipSource:

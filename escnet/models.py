@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from escnet.network import EscNet
 
 RANDOM_SEED = 0
+# Written down so that listing the presets need not build them.
+PRESET_PARAMETERS = {"escnet-b16": 169_540_593, "escnet-l14": 448_884_977, "escnet-nano": 10_548_841}
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def resolve_model(name_or_path: str, allow_random_weights: bool = False) -> Reso
     if not path.exists():
         presets = ", ".join(PRESET_NAMES)
         raise ModelError(f"{name_or_path}: neither a preset ({presets}) nor a checkpoint file; see `escnet model list`")
-    return _resolve_file(path.name, path, allow_random_weights)
+    return _resolve_file(path.name, path.absolute(), allow_random_weights)  # absolute: for workers elsewhere
 
 
 def load_model(resolved: ResolvedModel, device: "str | torch.device" = "cpu") -> "EscNet":
@@ -87,6 +89,16 @@ def build_random(config: ModelConfig) -> "EscNet":
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(RANDOM_SEED)
         return EscNet(config)
+
+
+def parameters_by_part(config: ModelConfig) -> dict[str, int]:
+    """Parameters of each part of a network, counted without memory for one."""
+    import torch
+
+    from escnet.network import EscNet, count_parameters
+
+    with torch.device("meta"):
+        return count_parameters(EscNet(config))
 
 
 def _preset_without_weights(name: str, allow_random_weights: bool) -> ResolvedModel:

@@ -1,6 +1,7 @@
 """Weight files of other projects: safetensors, and PyTorch's pickles read without running any code of theirs."""
 
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from schemas.errors import ModelError
 
 _ZIP_START = b"PK\x03\x04"
 _PICKLE_START = b"\x80"
+# What the readers raise on files with flipped bytes and missing ends, found by trying.
+_DAMAGE = (
+    SafetensorError, zipfile.BadZipFile, struct.error, OSError, EOFError, RuntimeError, ValueError, LookupError,
+    TypeError, AttributeError, AssertionError,
+)  # fmt: skip
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -35,7 +41,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             f"{path}: damaged, or a pickle that holds more than tensors, whose reading could run code; refused, "
             "use a safetensors file of the same weights"
         ) from error
-    except (RuntimeError, SafetensorError, EOFError, ValueError, OSError, LookupError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         reason = str(error).partition("\n")[0][:120]
         raise ModelError(f"{path}: damaged or cut short ({reason}); get the file again") from error
     return _tensors_of(path, weights)

@@ -1,0 +1,128 @@
+"""`escnet model`: which models there are, what is in one, and how to make one from CLIP and SAM."""
+
+import json
+from typing import Any
+
+import click
+
+IMPORT_EPILOG = """\b
+Examples:
+  The paper's smaller network, with OpenAI's CLIP by open_clip's own download:
+    escnet model import --preset escnet-b16 --sam sam_vit_b_01ec64.pth --output start-b16.safetensors
+  The same from a CLIP file at hand:
+    escnet model import --preset escnet-b16 --clip-pretrained open_clip_model.safetensors \\
+        --sam sam_vit_b_01ec64.pth --output start-b16.safetensors
+  Another CLIP, at 336 x 336 pixels:
+    escnet model import --clip ViT-B-16 --clip-pretrained laion2b_s34b_b88k --image-size 336 \\
+        --sam sam_vit_b_01ec64.pth --output start-laion.safetensors
+\b
+Files are read as weights only: no code in them is run. docs/models.md says where to get them.
+"""
+
+
+@click.group()
+def model() -> None:
+    """Look at models, and make one from the weights of CLIP and SAM."""
+
+
+@model.command("list")
+def list_models() -> None:
+    """The presets: name, parameters, input size, and whether weights are in the box."""
+    from escnet.config import PRESET_NAMES, preset_config
+    from escnet.models import PRESET_PARAMETERS, bundled_weights
+
+    click.echo(f"{'preset':<14}{'parameters':>12}{'input':>12}   weights")
+    for name in PRESET_NAMES:
+        side = preset_config(name).image_size
+        weights = "in the box" if bundled_weights(name) else "none: `escnet model import`, or --allow-random-weights"
+        click.echo(f"{name:<14}{_millions(PRESET_PARAMETERS[name]):>12}{f'{side} x {side}':>12}   {weights}")
+
+
+@model.command()
+@click.argument("name_or_path")
+def show(name_or_path: str) -> None:
+    """What NAME_OR_PATH, a preset or a checkpoint, is: weights, fingerprint, size of its parts, configuration."""
+    from escnet.checkpoint_header import read_header
+    from escnet.models import parameters_by_part, resolve_model
+
+    resolved = resolve_model(name_or_path, allow_random_weights=True)
+    info = None if resolved.path is None else read_header(resolved.path)
+    if info is None:
+        weights = "none in the box; random with --allow-random-weights"
+    else:
+        weights = f"{resolved.path} ({info.size_bytes / 1e6:.1f} MB)"
+    untrained = ", ".join(info.untrained_parts) if info else "all"
+    config = resolved.config
+    click.echo(f"model         {resolved.name}")
+    click.echo(f"weights       {weights}")
+    click.echo(f"trained       {f'no, random numbers in: {untrained}' if resolved.is_random else 'yes'}")
+    click.echo(f"fingerprint   {resolved.fingerprint}")
+    side, (h, w) = config.image_size, config.grid_hw
+    click.echo(f"input         {side} x {side} pixels, {h} x {w} patches of {config.patch_size}")
+    parts = parameters_by_part(config)
+    click.echo(f"parameters    {_millions(sum(parts.values()))}")
+    for part, count in parts.items():
+        click.echo(f"  {count:>11,}   {part}")
+    if info is not None:
+        _echo_fields("provenance", info.provenance)
+    _echo_fields("configuration", config.model_dump(mode="json"))
+
+
+@model.command("import", epilog=IMPORT_EPILOG)
+@click.option("--preset", metavar="NAME", help="escnet-b16 or escnet-l14: the CLIP and input size of that preset.")
+@click.option("--clip", metavar="ARCH", help="Instead of a preset: an open_clip architecture, such as ViT-B-16.")
+@click.option(
+    "--clip-pretrained",
+    metavar="TAG_OR_FILE",
+    help="open_clip's pretrained tag, downloaded or cached, or a local file. [default with --preset: openai]",
+)
+@click.option("--sam", required=True, metavar="FILE", help="SAM checkpoint, such as sam_vit_b_01ec64.pth.")
+@click.option(
+    "--image-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Side of the network's input in pixels. [default: the preset's, or 24 patches]",
+)
+@click.option("--output", required=True, metavar="FILE", help="Checkpoint to write (.safetensors).")
+@click.option("--overwrite", is_flag=True, help="Replace --output if it exists.")
+def import_model(
+    preset: str | None,
+    clip: str | None,
+    clip_pretrained: str | None,
+    sam: str,
+    image_size: int | None,
+    output: str,
+    overwrite: bool,
+) -> None:
+    """Make a checkpoint from the weights of CLIP and SAM, to start training from.
+
+    Its other parts are untrained: `escnet annotate` refuses it until it is trained, or is told
+    --allow-random-weights.
+    """  # fmt: skip
+    if (preset is None) == (clip is None):
+        raise click.UsageError("give either --preset or --clip")
+    if clip is not None and clip_pretrained is None:
+        raise click.UsageError("--clip needs --clip-pretrained TAG_OR_FILE")
+    from escnet.checkpoint import refuse_existing, save_checkpoint
+    from escnet.importing import clip_of_preset, import_escnet
+
+    refuse_existing(output, overwrite=overwrite)
+    if preset is not None:
+        clip, preset_size = clip_of_preset(preset)
+        image_size = image_size or preset_size
+    network, provenance = import_escnet(
+        clip=clip, clip_pretrained=clip_pretrained or "openai", sam=sam, image_size=image_size
+    )
+    info = save_checkpoint(network, output, provenance, overwrite=overwrite)
+    click.echo(f"Wrote {output}: {_millions(info.n_parameters)} parameters, fingerprint {info.fingerprint}")
+    click.echo(f"Untrained, to be trained before its labels mean anything: {', '.join(info.untrained_parts)}")
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M"
+
+
+def _echo_fields(title: str, fields: dict[str, Any]) -> None:
+    click.echo(title)
+    for name, value in fields.items():
+        click.echo(f"  {name}: {json.dumps(value, ensure_ascii=False)}")

@@ -1,0 +1,122 @@
+import pytest
+import torch
+from click.testing import CliRunner
+
+from escnet import models
+from escnet.checkpoint import read_header, save_checkpoint
+from escnet.models import build_random
+from jobs.main import cli
+from schemas.errors import ModelError, OutputError
+from tests.escnet.model_files import (
+    clip_weights,
+    register_tiny_clips,
+    sam_weights,
+    tiny_config,
+    unregister_tiny_clips,
+)
+
+
+def run(*arguments) -> str:
+    """Output of `escnet model ...`; an error it ends with is raised."""
+    result = CliRunner().invoke(cli, ["model", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    save_checkpoint(build_random(tiny_config()), path, {"notes": "made by hand"})
+    return path
+
+
+@pytest.fixture
+def official(tmp_path):
+    """--clip, --clip-pretrained and --sam for files with random values."""
+    register_tiny_clips(tmp_path)
+    torch.save(clip_weights("tiny-clip"), tmp_path / "clip.pt")
+    torch.save(sam_weights(), tmp_path / "sam.pth")
+    yield ["--clip", "tiny-clip", "--clip-pretrained", tmp_path / "clip.pt", "--sam", tmp_path / "sam.pth"]
+    unregister_tiny_clips()
+
+
+def test_list_shows_every_preset_with_size_input_and_weights(monkeypatch):
+    monkeypatch.setattr(models, "bundled_weights", lambda name: "here" if name == "escnet-nano" else None)
+    lines = [line.split() for line in run("list").splitlines()]
+    assert [line[:6] for line in lines[1:]] == [
+        ["escnet-b16", "169.5", "M", "384", "x", "384"],
+        ["escnet-l14", "448.9", "M", "336", "x", "336"],
+        ["escnet-nano", "10.5", "M", "192", "x", "192"],
+    ]
+    assert [" ".join(line[6:])[:10] for line in lines[1:]] == ["none: `esc", "none: `esc", "in the box"]
+
+
+def test_show_describes_a_checkpoint(checkpoint):
+    output = run("show", checkpoint)
+    info = read_header(checkpoint)
+    assert f"fingerprint   {info.fingerprint}\n" in output
+    assert "trained       yes\n" in output
+    assert "input         32 x 32 pixels, 4 x 4 patches of 8\n" in output
+    assert '  notes: "made by hand"\n' in output
+    assert "  temperature: 1.0\n" in output
+    parts = output.partition("parameters")[2].partition("provenance")[0].splitlines()[1:]
+    counted = sum(int(line.split()[0].replace(",", "")) for line in parts)
+    assert counted == sum(p.numel() for p in build_random(tiny_config()).parameters())
+
+
+def test_show_describes_a_preset_without_weights(monkeypatch):
+    monkeypatch.setattr(models, "bundled_weights", lambda _: None)
+    output = run("show", "escnet-b16")
+    assert "weights       none in the box; random with --allow-random-weights\n" in output
+    assert "trained       no, random numbers in: all\n" in output
+    assert '  clip_arch: "ViT-B-16-quickgelu"\n' in output
+
+
+def test_show_of_something_unknown_is_an_error():
+    with pytest.raises(ModelError, match="nothing: neither a preset"):
+        run("show", "nothing")
+
+
+def test_import_writes_an_untrained_checkpoint_and_says_so(official, tmp_path):
+    output = run("import", *official, "--image-size", 48, "--output", tmp_path / "out.safetensors")
+    info = read_header(tmp_path / "out.safetensors")
+    assert info.config.image_size == 48
+    assert not info.is_trained
+    assert f"fingerprint {info.fingerprint}" in output
+    assert f"Untrained, to be trained before its labels mean anything: {', '.join(info.untrained_parts)}" in output
+    assert f"trained       no, random numbers in: {', '.join(info.untrained_parts)}" in run(
+        "show", tmp_path / "out.safetensors"
+    )
+
+
+def test_import_refuses_an_existing_output_before_it_reads_anything(checkpoint, tmp_path):
+    arguments = ["--preset", "escnet-b16", "--sam", tmp_path / "none.pth", "--output", checkpoint]
+    with pytest.raises(OutputError, match="exists already"):
+        run("import", *arguments)
+    with pytest.raises(ModelError, match=r"none\.pth: no such file"):
+        run("import", *arguments, "--overwrite")
+
+
+def test_import_overwrites_when_told(official, checkpoint):
+    run("import", *official, "--image-size", 32, "--output", checkpoint, "--overwrite")
+    assert not read_header(checkpoint).is_trained
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --preset or --clip"),
+        (["--preset", "escnet-b16", "--clip", "ViT-B-16"], "give either --preset or --clip"),
+        (["--clip", "ViT-B-16"], "--clip needs --clip-pretrained"),
+    ],
+)
+def test_import_needs_one_clip(arguments, message, tmp_path):
+    result = CliRunner().invoke(cli, ["model", "import", *arguments, "--sam", "x", "--output", str(tmp_path / "y")])
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_import_of_the_small_preset_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="nothing to import"):
+        run("import", "--preset", "escnet-nano", "--sam", "x", "--output", tmp_path / "y.safetensors")
