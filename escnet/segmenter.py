@@ -1,0 +1,98 @@
+"""Inference: pictures of any size and a vocabulary in, labels and how sure the model is of them out."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from escnet.network import EscNet
+from escnet.scoring import Segmentation, score
+from escnet.text import CompiledVocabulary, compile_vocabulary
+from escnet.views import N_VIEWS, Prepared, Views, merge_views, prepare, view_batch
+from schemas.errors import ModelError
+from schemas.vocabulary import Vocabulary
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_CPU_CLASS_CHUNK = 8
+# Maps (a class of a view of a picture) that go through the blocks at once on a GPU: enough to fill it, a few GiB. It
+# is a constant and not read from free memory, since the size of a product decides how its sums are rounded.
+_GPU_MAPS = 512
+
+
+class Segmenter:
+    """A network ready to label pictures, on one device.
+
+    The same pictures in the same batches give the same bytes. On a CPU every picture is run by itself, so there the
+    batches do not matter either.
+
+    Args:
+        network: is moved to `device` and put into evaluation mode.
+        dtype: below float32 the network runs under autocast; float16 needs a GPU.
+        views: `sliding` sees five views of a picture, `single` one, at a fifth of the cost.
+        class_chunk: classes at a time, None for a number that suits the device; bounds the memory.
+
+    Raises:
+        ModelError: float16 on a CPU.
+    """
+
+    def __init__(
+        self,
+        network: EscNet,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: Dtype = "float32",
+        views: Views = "sliding",
+        class_chunk: int | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        if dtype == "float16" and self.device.type == "cpu":
+            raise ModelError("dtype float16 on a CPU: expected float32 or bfloat16; choose one of these or a GPU")
+        self.network = network.to(self.device).eval()
+        self.dtype = DTYPES[dtype]
+        self.views = views
+        self.class_chunk = class_chunk
+
+    def compile(self, vocabulary: Vocabulary) -> CompiledVocabulary:
+        """Do once what depends on the vocabulary alone."""
+        return compile_vocabulary(self.network, vocabulary)
+
+    def prepare(self, picture: np.ndarray) -> Prepared:
+        """Resize a picture (H, W, 3) uint8 RGB to its views; safe in threads, and apart from the device."""
+        return prepare(picture, self.network.config, self.views)
+
+    def segment(self, batch: Sequence[Prepared], vocabulary: CompiledVocabulary) -> list[Segmentation]:
+        """Label pictures, in their order.
+
+        Raises:
+            PictureError: the network's scores of one of them are not finite; the others are to be run again.
+        """
+        n_at_once = 1 if self.device.type == "cpu" else max(1, len(batch))
+        groups = (batch[start : start + n_at_once] for start in range(0, len(batch), n_at_once))
+        return [segmentation for group in groups for segmentation in self._segment(group, vocabulary)]
+
+    def __call__(self, picture: np.ndarray, vocabulary: CompiledVocabulary) -> Segmentation:
+        """Label one picture (H, W, 3) uint8 RGB."""
+        (segmentation,) = self.segment([self.prepare(picture)], vocabulary)
+        return segmentation
+
+    @torch.no_grad()
+    def _segment(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> Iterator[Segmentation]:
+        logits = self._logits(group, vocabulary)
+        for views, prepared in zip(logits.split(N_VIEWS[self.views]), group, strict=True):
+            yield score(merge_views(views), vocabulary.codes, prepared.size_hw, self.network.config)
+
+    def _logits(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> Tensor:
+        """(B*V, K, 4h, 4w), all views of all pictures in one pass."""
+        pixels = view_batch(group, self.network.config, self.device)
+        chunk = self.class_chunk or self._suitable_chunk(len(vocabulary.codes), len(pixels))
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            return self.network.logits(self.network.encode_image(pixels), vocabulary.text, chunk)
+
+    def _suitable_chunk(self, n_entries: int, n_views: int) -> int:
+        """Classes at a time, spread evenly over the fewest passes that the limit allows."""
+        limit = _CPU_CLASS_CHUNK if self.device.type == "cpu" else max(1, _GPU_MAPS // n_views)
+        return -(-n_entries // -(-n_entries // limit))

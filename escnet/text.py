@@ -1,0 +1,101 @@
+"""From a vocabulary to text embeddings, and to all else that depends on the vocabulary alone.
+
+Every prompt is put into every template; their embeddings are normalised, averaged for each entry, and normalised
+again, as CLIP ensembles prompts (Radford et al. 2021, arXiv:2103.00020, section 3.1.4).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor
+
+from escnet.network import EscNet, TextFeatures
+from schemas.errors import VocabularyError
+from schemas.vocabulary import Entry, Vocabulary
+
+# Every pass has this many texts, the last filled up: the shape of a product decides how its sums are rounded.
+_BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class CompiledVocabulary:
+    """A vocabulary as the network takes it.
+
+    codes: (K,) int32, the code of each entry in canonical order, that of `Vocabulary.entries`.
+    text: of the same K entries in the same order, on the network's device.
+    """
+
+    codes: np.ndarray
+    text: TextFeatures
+
+
+@torch.no_grad()
+def compile_vocabulary(network: EscNet, vocabulary: Vocabulary) -> CompiledVocabulary:
+    """Encode a vocabulary, each distinct text once.
+
+    The order of classes, prompts and templates in the vocabulary changes no byte of the result. Adding or removing
+    classes changes the embeddings of the others by rounding at most, as their place in a batch may change.
+
+    Raises:
+        VocabularyError: a prompt in its template is longer than the text encoder's context.
+    """
+    entries_of = _entries_of_texts(vocabulary)
+    tokens = _tokenize(network, vocabulary.name, sorted(entries_of))
+    sums: Tensor | None = None
+    for texts, embeddings in _encode(network, tokens):
+        if sums is None:
+            sums = torch.zeros(len(vocabulary.entries), embeddings.shape[1], dtype=torch.float64)
+        for text, embedding in zip(texts, embeddings, strict=True):
+            for entry in entries_of[text]:
+                sums[entry] += embedding
+    codes = np.array([entry.code for entry in vocabulary.entries], np.int32)
+    device = next(network.parameters()).device
+    return CompiledVocabulary(codes, network.prepare_text(F.normalize(sums, dim=-1).float().to(device)))
+
+
+def _entries_of_texts(vocabulary: Vocabulary) -> dict[str, list[int]]:
+    """Each text, a prompt in a template, and the places of the entries it belongs to."""
+    entries_of: dict[str, list[int]] = {}
+    for place, entry in enumerate(vocabulary.entries):
+        for text in _texts(entry, vocabulary):
+            entries_of.setdefault(text, []).append(place)
+    return entries_of
+
+
+def _texts(entry: Entry, vocabulary: Vocabulary) -> list[str]:
+    return [template.replace("{}", prompt) for prompt in entry.prompts for template in vocabulary.templates]
+
+
+@cache
+def _tokenizer() -> SimpleTokenizer:
+    return SimpleTokenizer()
+
+
+def _tokenize(network: EscNet, name: str, texts: list[str]) -> dict[str, Tensor]:
+    """(context,) token ids of each text; open_clip's tokenizer by itself would cut a long one in silence."""
+    context = network.config.clip["text_cfg"].get("context_length", 77)
+    tokenizer = _tokenizer()
+    for text in texts:
+        n_tokens = len(tokenizer.encode(text)) + 2  # start and end of text
+        if n_tokens > context:
+            raise VocabularyError(
+                f"vocabulary {name}: {text[:80]!r} has {n_tokens} tokens, expected at most {context}; "
+                "shorten the prompt or the template"
+            )
+    return dict(zip(texts, tokenizer(texts, context), strict=True))
+
+
+def _encode(network: EscNet, tokens: dict[str, Tensor]) -> Iterator[tuple[list[str], Tensor]]:
+    """Texts and their (n, C) float64 embeddings of unit norm on the CPU, batch by batch."""
+    device = next(network.parameters()).device
+    texts = list(tokens)
+    for start in range(0, len(texts), _BATCH_SIZE):
+        batch = texts[start : start + _BATCH_SIZE]
+        filled = torch.stack([tokens[text] for text in batch] + [tokens[batch[-1]]] * (_BATCH_SIZE - len(batch)))
+        embeddings = network.encode_tokens(filled.to(device))[: len(batch)]
+        yield batch, F.normalize(embeddings.double().cpu(), dim=-1)

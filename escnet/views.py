@@ -1,0 +1,99 @@
+"""The views of a picture that the network sees, and how their logits become one canvas.
+
+`single` shows the whole picture once. `sliding` is CAT-Seg's protocol (Cho et al. 2024, arXiv:2303.11797),
+which ESC-Net follows: the picture is resized to a square canvas, four overlapping windows of it and the whole
+picture go through the network, and the five are averaged. The windows step by two thirds of the patch grid,
+rounded to whole patches (16 of 24: a 640 px canvas for 384 px windows), so that window logits lie exactly on
+canvas logits and nothing but the whole view is resampled. Difference: a canvas logit is the plain mean of the
+views that cover it, where CAT-Seg averages probabilities and gives the whole view half of the weight.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from escnet.config import ModelConfig
+
+Views = Literal["single", "sliding"]
+N_VIEWS: dict[str, int] = {"single": 1, "sliding": 5}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture as the network wants it: views (V, 3, S, S) uint8 RGB, and the picture's own (H, W) in pixels."""
+
+    pixels: np.ndarray
+    size_hw: tuple[int, int]
+
+
+def window_stride(grid: int) -> int:
+    """Step from one window to the next in patches, for a grid of `grid` x `grid` patches; at most `grid`."""
+    return max(1, round(grid * 2 / 3))
+
+
+def prepare(picture: np.ndarray, config: ModelConfig, views: Views) -> Prepared:
+    """Resize a picture to its views; Pillow alone, so threads can do it side by side.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB of any size from 1 x 1.
+
+    Raises:
+        ValueError: the array is not such a picture.
+    """
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+        raise ValueError(f"expected a picture (H, W, 3) of uint8, found {picture.shape} of {picture.dtype}")
+    side = config.image_size
+    image = Image.fromarray(picture)
+    if views == "single":
+        shown = [_resize(image, side)]
+    else:
+        step = window_stride(config.grid_hw[0]) * config.patch_size
+        canvas = _resize(image, side + step)
+        corners = [(x, y) for y in (0, step) for x in (0, step)]
+        shown = [canvas.crop((x, y, x + side, y + side)) for x, y in corners] + [_resize(canvas, side)]
+    pixels = np.stack([np.asarray(view).transpose(2, 0, 1) for view in shown])
+    return Prepared(np.ascontiguousarray(pixels), (picture.shape[0], picture.shape[1]))
+
+
+def _resize(image: Image.Image, side: int) -> Image.Image:
+    return image.resize((side, side), Image.Resampling.BILINEAR)  # antialiased when it shrinks
+
+
+def view_batch(batch: Sequence[Prepared], config: ModelConfig, device: torch.device) -> Tensor:
+    """All views of all pictures, picture by picture: (B*V, 3, S, S) float32, normalised, on `device`."""
+    pixels = torch.from_numpy(np.concatenate([prepared.pixels for prepared in batch]))
+    if device.type == "cuda":
+        pixels = pixels.pin_memory()
+    pixels = pixels.to(device, non_blocking=True).float()
+    mean = torch.tensor(config.image_mean, device=device).view(3, 1, 1)
+    std = torch.tensor(config.image_std, device=device).view(3, 1, 1)
+    return pixels.div_(255).sub_(mean).div_(std)
+
+
+def merge_views(logits: Tensor) -> Tensor:
+    """Average the views of one picture, each class for itself, so chunks of classes may be merged one by one.
+
+    Args:
+        logits: (V, K, 4h, 4w) of the views of `prepare`, in its order; one or five.
+
+    Returns:
+        (K, 4h, 4w) for one view; (K, 4h + 4s, 4w + 4s) float32 for five, s the stride in patches.
+    """
+    if len(logits) == 1:
+        return logits[0].float()
+    side = logits.shape[-1]
+    step = 4 * window_stride(side // 4)
+    size_hw = (side + step, side + step)
+    canvas = F.interpolate(logits[-1:].float(), size_hw, mode="bilinear", align_corners=False)[0]
+    covered = torch.ones(size_hw, device=logits.device)
+    corners = [(y, x) for y in (0, step) for x in (0, step)]
+    for window, (y, x) in zip(logits[:-1], corners, strict=True):
+        canvas[:, y : y + side, x : x + side] += window
+        covered[y : y + side, x : x + side] += 1
+    return canvas.div_(covered)
