@@ -23,7 +23,7 @@ from pipeline.scheduler import run_shards
 from pipeline.sources import SourceSummary, list_sources
 from pipeline.storage import StorageOptions, join, write_replace
 from pipeline.vocabularies import load_vocabulary
-from schemas.errors import InputError, OutputError, SourceError, VocabularyError
+from schemas.errors import InputError, OutputError, SourceError, StoppedError, VocabularyError
 from schemas.job import (
     JobRecord,
     JobRequest,
@@ -192,9 +192,7 @@ def _write_plan(job: _Resolved, shards: Iterable[Shard], digest: PlanDigest) -> 
 
 def _shards(job: _Resolved, skipped: SourceSummary) -> Iterator[Shard]:
     request = job.request
-    rows = list_sources(
-        request.sources, job.storage, skipped, image_root=request.image_root, limit=request.limit
-    )
+    rows = list_sources(request.sources, job.storage, skipped, image_root=request.image_root, limit=request.limit)
     return cut_shards(rows, tuple(job.vocabularies), request.shard_size, job.identify)
 
 
@@ -224,6 +222,14 @@ def _label(job: _Resolved, todo: list[ShardRef], record: JobRecord, done: list[S
     }
     setup = ReplicaSetup(job.model, job.vocabularies, job.options, job.request.output, job.storage, identity)
     initial = sum(totals.rows for totals in done)
-    with Progress(record.manifest.n_rows, initial) as progress:
-        results = run_shards(todo, setup, job.placement, progress)
-        return [result.totals for result in results]
+    finished: list[ShardTotals] = []
+    try:
+        with Progress(record.manifest.n_rows, initial) as progress:
+            for result in run_shards(todo, setup, job.placement, progress):
+                finished.append(result.totals)
+    except KeyboardInterrupt as stop:
+        n_done = len(done) + len(finished)
+        raise StoppedError(
+            f"stopped; {n_done} of {record.manifest.n_shards} shards are done and kept, the same command goes on with the rest"
+        ) from stop
+    return finished

@@ -62,6 +62,12 @@ class JobFailedError(EscnetError):
     """The job cannot go on: storage gone, workers dying, every picture failing."""
 
 
+class StoppedError(EscnetError):
+    """Stopped by Ctrl-C; what is done stays."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
 class PictureError(Exception):
     """Why one picture became a failed row.
 

@@ -51,7 +51,12 @@ def test_a_plan_is_read_back_shard_by_shard(tmp_path, monkeypatch):
     files = write_plan(cut_shards(written, ("v",), 3, first_id), str(tmp_path), STORAGE)
     refs = read_plan(files, str(tmp_path), STORAGE)
     assert files == ("part-00000.parquet", "part-00001.parquet")
-    assert [(ref.shard_id, ref.n_rows) for ref in refs] == [("v-0.jpg", 3), ("v-3.jpg", 3), ("v-6.jpg", 3), ("v-9.jpg", 2)]
+    assert [(ref.shard_id, ref.n_rows) for ref in refs] == [
+        ("v-0.jpg", 3),
+        ("v-3.jpg", 3),
+        ("v-6.jpg", 3),
+        ("v-9.jpg", 2),
+    ]
     assert [row for ref in refs for row in read_shard_rows(ref, str(tmp_path), STORAGE)] == written
 
 

@@ -65,7 +65,9 @@ class LightOrDark:
 
 def planned(tmp_path, images, shard_size=100):
     rows = [ManifestRow(f"{i}.png", f"mem/{i}.png", image=data) for i, data in enumerate(images)]
-    files = write_plan(cut_shards(rows, ("words",), shard_size, lambda r, _: f"id{r[0].image_id}"), str(tmp_path), STORAGE)
+    files = write_plan(
+        cut_shards(rows, ("words",), shard_size, lambda r, _: f"id{r[0].image_id}"), str(tmp_path), STORAGE
+    )
     return read_plan(files, str(tmp_path), STORAGE)
 
 

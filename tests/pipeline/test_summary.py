@@ -1,0 +1,38 @@
+from pipeline.annotate import JobReport
+from pipeline.summary import summary_lines
+from schemas.labels import ShardTotals
+
+
+def report(**changes) -> JobReport:
+    sky = {"name": "sky", "pixels": 750, "pictures": 2}
+    totals = ShardTotals(1200, 1198, {"decode/truncated": 1, "fetch/not_found": 1}, 1000, 100, {2: sky})
+    whole = {
+        "output": "out/", "n_rows": 1200, "n_shards": 5, "n_shards_before": 1, "n_rows_now": 1000, "seconds": 50.0,
+        "totals": totals, "skipped_files": {".txt": 3}, "is_random": False,
+    }  # fmt: skip
+    return JobReport(**{**whole, **changes})
+
+
+def test_a_run_says_what_is_done_what_failed_and_where_it_lies():
+    assert summary_lines(report()) == [
+        "Done: 1,198 of 1,200 pictures are labelled, 2 failed. This run: 1,000 in 50 s, 20.00 a second.",
+        "  failed:  decode/truncated 1, fetch/not_found 1",
+        "  no pictures: 3 .txt",
+        "  largest: sky 75%",
+        "  labels:  out/labels/*.parquet (5 shards)",
+    ]
+
+
+def test_a_run_with_nothing_to_do_says_so():
+    lines = summary_lines(report(n_shards_before=5, n_rows_now=0))
+    assert lines[0] == "Nothing to do: 1,198 of 1,200 pictures are labelled, 2 failed."
+
+
+def test_random_weights_are_never_passed_over_in_silence():
+    assert "noise" in summary_lines(report(is_random=True))[-1]
+    assert not any("noise" in line for line in summary_lines(report()))
+
+
+def test_secrets_of_a_signed_address_are_not_shown():
+    lines = summary_lines(report(output="https://user:pw@host/out?X-Amz-Signature=abc"))
+    assert not any("abc" in line or "pw" in line for line in lines)
