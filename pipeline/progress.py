@@ -48,6 +48,8 @@ class Progress:
             self._failed = n_failed
             self._bar.set_postfix(failed=n_failed)
         now = time.monotonic()
+        if n_done == 0:
+            self._started = now  # the model is still loading: no part of the rate
         if not self._is_terminal and now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
             self._write_line(now)

@@ -4,6 +4,7 @@ The driver hands out shard references and counts results; pictures and labels ne
 through Ray's object store.
 """
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -45,6 +46,7 @@ class _Worker:
 
     actor: Any
     warm_up: Any  # pending until the actor is placed and its model loaded
+    is_placed: bool = False
     is_ready: bool = False
     n_in_flight: int = 0
     counts_call: Any = None
@@ -64,19 +66,19 @@ class _Crew:
         self._placement = placement
         self._tries: Counter[str] = Counter()
         self._in_flight: dict[Any, tuple[_Worker, ShardRef]] = {}
-        actor_class = ray.remote(Replica).options(
+        actor_class = ray.remote(
             num_cpus=placement.cpus_per_actor,
             num_gpus=placement.gpus_per_actor,
             max_restarts=-1,
             max_task_retries=0,  # the driver does a lost shard again itself, and counts how often
-            concurrency_groups={"counting": 1},
             max_concurrency=SHARDS_AT_ONCE,
-        )
+            concurrency_groups={"counting": 1},
+        )(Replica)
         actors: list[Any] = [actor_class.remote(setup) for _ in range(min(placement.n_actors, len(queue)))]
         self._workers = [_Worker(actor, actor.warm_up.remote()) for actor in actors]
 
     def work(self) -> Iterator[ShardResult]:
-        started = time.monotonic()
+        say_waiting_at = time.monotonic() + SAY_WAITING_AFTER_S
         while self._queue or self._in_flight:
             self._hand_out()
             waiting = [*self._in_flight, *(w.warm_up for w in self._workers if not w.is_ready)]
@@ -86,8 +88,8 @@ class _Crew:
                 if result is not None:
                     yield result
             self._count()
-            if started and time.monotonic() - started > SAY_WAITING_AFTER_S:
-                started = 0.0
+            if time.monotonic() > say_waiting_at:
+                say_waiting_at = math.inf
                 self._say_waiting()
 
     def dismiss(self) -> None:
@@ -157,8 +159,9 @@ class _Crew:
                     continue
                 with suppress(self._ray.exceptions.RayError):  # an actor that died: `_take` sees to it
                     worker.counts = self._ray.get(worker.counts_call)
+                    worker.is_placed = True
                 worker.counts_call = None
-            if worker.is_ready:
+            if worker.is_ready or not worker.is_placed:
                 worker.counts_call = worker.actor.counts.options(concurrency_group="counting").remote()
         total = Counts()
         for worker in self._workers:
@@ -168,13 +171,14 @@ class _Crew:
             raise JobFailedError(_every_picture_failed(total.last_error))
 
     def _say_waiting(self) -> None:
-        n_waiting = sum(not worker.is_ready for worker in self._workers)
-        free = self._ray.available_resources()
-        if n_waiting == len(self._workers) and free.get("CPU", 0) < self._placement.cpus_per_actor:
+        """Never wait in silence for what the cluster cannot give."""
+        n_waiting = sum(not worker.is_placed for worker in self._workers)
+        if n_waiting:
+            free = self._ray.available_resources()
+            each = f"{self._placement.cpus_per_actor} CPUs and {self._placement.gpus_per_actor:g} GPUs"
             self._progress.say(
-                f"waiting for {n_waiting} actors with {self._placement.cpus_per_actor} CPUs and "
-                f"{self._placement.gpus_per_actor:g} GPUs each; free now: {free.get('CPU', 0):g} CPUs, "
-                f"{free.get('GPU', 0):g} GPUs"
+                f"waiting for {n_waiting} of {len(self._workers)} actors with {each} each; "
+                f"free now: {free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs"
             )
 
 

@@ -8,7 +8,6 @@ from pipeline import plan
 from pipeline.plan import PlanDigest, cut_shards, read_plan, read_shard_rows, write_plan
 from pipeline.storage import StorageOptions
 from schemas.errors import ManifestError, OutputError
-
 from schemas.manifest import ManifestRow
 
 STORAGE = StorageOptions()

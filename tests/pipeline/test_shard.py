@@ -126,7 +126,7 @@ def test_a_picture_the_model_fails_on_is_one_failed_row_and_its_batch_is_labelle
 def test_bad_pictures_are_failed_rows_with_stage_and_kind(tmp_path):
     missing = ManifestRow("gone.png", str(tmp_path / "gone.png"))
     rows = [ManifestRow("a.png", "a", image=png(1)), missing, ManifestRow("big.png", "big", image=png(1, (40, 40)))]
-    files = write_plan(cut_shards(rows, ("words",), 9, lambda r, _: "id"), str(tmp_path), STORAGE)
+    files = write_plan(cut_shards(rows, ("words",), 9, lambda *_: "id"), str(tmp_path), STORAGE)
     (ref,) = read_plan(files, str(tmp_path), STORAGE)
     result = runner(tmp_path, LightOrDark()).run(ref)
     found = [(row["status"], row["error_stage"], row["error_kind"]) for row in read(tmp_path, ref)]
