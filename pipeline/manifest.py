@@ -27,6 +27,9 @@ _PICTURES_A_BATCH = 32
 _BYTES_A_BATCH = 2**26  # of pictures in a row group
 _LONGEST_CSV_FIELD = 2**20  # characters; the csv module's own limit is shorter than some signed addresses
 
+_TEXT_COLUMNS = tuple(column for column in COLUMNS if column != "image")
+_ALWAYS_READ = ("uri", "image_id")  # to be there and empty is an error; to be absent is none
+
 RawRow = tuple[str, dict[str, Any]]  # where it stands ("line 3"), and its values by column
 
 
@@ -65,13 +68,18 @@ def open_parquet(uri: str, file: IO[bytes]) -> pq.ParquetFile:
 
 
 def parquet_rows(uri: str, parquet: pq.ParquetFile, columns: list[str]) -> Iterator[RawRow]:
-    """Yield the values of the columns of each row, holding one batch of rows: few where rows hold pictures."""
+    """Yield the values of the columns of each row, holding one batch of rows: few where rows hold pictures.
+
+    A column without any value in a batch may be left out of its rows.
+    """
     fields = [parquet.schema_arrow.field(column).type for column in columns]
     batch_size = _ROWS_A_BATCH if all(map(_is_small, fields)) else _PICTURES_A_BATCH
     number = 0
     try:
         for batch in parquet.iter_batches(batch_size=batch_size, columns=columns):
-            for values in batch.to_pylist():
+            # A column without a value is left out of every row: most manifests fill two or three of twelve.
+            named = [n for n in columns if n in _ALWAYS_READ or batch.column(n).null_count < batch.num_rows]
+            for values in batch.select(named).to_pylist():
                 number += 1
                 yield f"row {number}", values
     except (pa.ArrowException, UnicodeDecodeError) as error:
@@ -171,7 +179,7 @@ def _jsonl_format(uri: str, text: io.TextIOWrapper) -> tuple[list[str], Iterator
 
     found = rows()
     first = next(found, None)
-    return ([], found) if first is None else (list(first[1]), chain([first], found))
+    return (["uri"], found) if first is None else (list(first[1]), chain([first], found))
 
 
 def _batches(rows: Iterable[ManifestRow]) -> Iterator[list[ManifestRow]]:
@@ -195,20 +203,19 @@ def _write_parquet(rows: Iterable[ManifestRow], file: IO[bytes], uri: str) -> in
     count = 0
     with pq.ParquetWriter(file, MANIFEST_SCHEMA, compression="zstd") as writer:
         for batch in _batches(rows):
-            writer.write_batch(pa.RecordBatch.from_pylist([row.as_dict() for row in batch], MANIFEST_SCHEMA))
+            columns = [pa.array([getattr(row, f.name) for row in batch], f.type) for f in MANIFEST_SCHEMA]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=MANIFEST_SCHEMA))
             count += len(batch)
     return count
 
 
 def _write_csv(rows: Iterable[ManifestRow], file: IO[bytes], uri: str) -> int:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.DictWriter(
-        text, [column for column in COLUMNS if column != "image"], lineterminator="\r\n"
-    )  # quotes both characters
-    writer.writeheader()
+    writer = csv.writer(text, lineterminator="\r\n")  # so that a name with either character is quoted
+    writer.writerow(_TEXT_COLUMNS)
     count = 0
     for count, row in enumerate(rows, start=1):  # noqa: B007
-        writer.writerow(_without_image(row, uri))
+        writer.writerow(_text_values(row, uri))
     text.detach()
     return count
 
@@ -216,13 +223,13 @@ def _write_csv(rows: Iterable[ManifestRow], file: IO[bytes], uri: str) -> int:
 def _write_jsonl(rows: Iterable[ManifestRow], file: IO[bytes], uri: str) -> int:
     count = 0
     for count, row in enumerate(rows, start=1):  # noqa: B007
-        known = {column: value for column, value in _without_image(row, uri).items() if value is not None}
+        values = zip(_TEXT_COLUMNS, _text_values(row, uri), strict=True)
+        known = {column: value for column, value in values if value is not None}
         file.write(json.dumps(known, ensure_ascii=False).encode() + b"\n")
     return count
 
 
-def _without_image(row: ManifestRow, uri: str) -> dict[str, Any]:
-    values = row.as_dict()
-    if values.pop("image") is not None:
+def _text_values(row: ManifestRow, uri: str) -> list[Any]:
+    if row.image is not None:
         raise ManifestError(f"{public_uri(uri)}: only Parquet holds pictures themselves; name it .parquet")
-    return values
+    return [getattr(row, column) for column in _TEXT_COLUMNS]

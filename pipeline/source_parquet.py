@@ -33,8 +33,10 @@ def list_parquet(uri: str, options: StorageOptions, summary: SourceSummary, stem
             wanted = [image_column] if id_column is None else [image_column, id_column]
             for number, (where, values) in enumerate(parquet_rows(uri, parquet, wanted)):
                 where = f"{public_uri(uri)}: {where}"
-                image_id = f"{stem}/{number}" if id_column is None else _image_id(values[id_column], id_column, where)
-                image = image_bytes(values[image_column], where)
+                image_id = (
+                    f"{stem}/{number}" if id_column is None else _image_id(values.get(id_column), id_column, where)
+                )
+                image = image_bytes(values.get(image_column), where)
                 # A row without bytes is an empty picture: it becomes a failed row, and is not left out.
                 yield ManifestRow(image_id, uri, size_bytes=len(image or b""), image=image or b"")
             return

@@ -8,7 +8,7 @@ import os
 from typing import Any, Literal
 
 import aiohttp
-import botocore.exceptions as boto  # type: ignore[import-untyped]
+import botocore.exceptions as boto
 
 from schemas.errors import EscnetError, OutputError
 from schemas.manifest import public_uri

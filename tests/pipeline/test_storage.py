@@ -48,7 +48,7 @@ def folder(request, tmp_path):
 
 @pytest.fixture
 def fresh_clients():
-    """Clients are kept by their arguments, whatever the environment or a patch: none from before, none for those after."""
+    """Clients are kept by their arguments, whatever the environment or a patch: none from before, none for later."""
     LiteralS3FileSystem.clear_instance_cache()
     yield
     LiteralS3FileSystem.clear_instance_cache()
