@@ -6,14 +6,13 @@ again, as CLIP ensembles prompts (Radford et al. 2021, arXiv:2103.00020, section
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
+from escnet.clip import build_tokenizer
 from escnet.network import EscNet, TextFeatures
 from schemas.errors import VocabularyError
 from schemas.vocabulary import Entry, Vocabulary
@@ -46,10 +45,8 @@ def compile_vocabulary(network: EscNet, vocabulary: Vocabulary) -> CompiledVocab
     """
     entries_of = _entries_of_texts(vocabulary)
     tokens = _tokenize(network, vocabulary.name, sorted(entries_of))
-    sums: Tensor | None = None
+    sums = torch.zeros(len(vocabulary.entries), network.config.clip["embed_dim"], dtype=torch.float64)
     for texts, embeddings in _encode(network, tokens):
-        if sums is None:
-            sums = torch.zeros(len(vocabulary.entries), embeddings.shape[1], dtype=torch.float64)
         for text, embedding in zip(texts, embeddings, strict=True):
             for entry in entries_of[text]:
                 sums[entry] += embedding
@@ -71,23 +68,17 @@ def _texts(entry: Entry, vocabulary: Vocabulary) -> list[str]:
     return [template.replace("{}", prompt) for prompt in entry.prompts for template in vocabulary.templates]
 
 
-@cache
-def _tokenizer() -> SimpleTokenizer:
-    return SimpleTokenizer()
-
-
 def _tokenize(network: EscNet, name: str, texts: list[str]) -> dict[str, Tensor]:
     """(context,) token ids of each text; open_clip's tokenizer by itself would cut a long one in silence."""
-    context = network.config.clip["text_cfg"].get("context_length", 77)
-    tokenizer = _tokenizer()
+    tokenizer = build_tokenizer(network.config)
     for text in texts:
         n_tokens = len(tokenizer.encode(text)) + 2  # start and end of text
-        if n_tokens > context:
+        if n_tokens > tokenizer.context_length:
             raise VocabularyError(
-                f"vocabulary {name}: {text[:80]!r} has {n_tokens} tokens, expected at most {context}; "
+                f"vocabulary {name}: {text[:80]!r} has {n_tokens} tokens, expected at most {tokenizer.context_length}; "
                 "shorten the prompt or the template"
             )
-    return dict(zip(texts, tokenizer(texts, context), strict=True))
+    return dict(zip(texts, tokenizer(texts), strict=True))
 
 
 def _encode(network: EscNet, tokens: dict[str, Tensor]) -> Iterator[tuple[list[str], Tensor]]:
