@@ -87,8 +87,6 @@ def find_files(
         SourceError: a folder that cannot be listed, or a name that is not UTF-8.
     """
     place = locate(root, options)
-    if place.is_http:
-        raise SourceError(f"{root}: a web address cannot be listed; give a manifest of the pictures' addresses")
     if place.is_local:
         yield from _find_local(place.path, "", (), summary, enters)
         return

@@ -112,8 +112,11 @@ def _rows(
     source: str, options: StorageOptions, summary: SourceSummary, image_root: str | None
 ) -> Iterator[ManifestRow]:
     place = locate(source, options)
-    if place.is_http:  # one address names one file; whether it is there, reading it will say
-        return _rows_of_file(source, {}, options, summary, image_root)
+    if place.is_http:
+        path = urlsplit(source).path
+        if "*" in path or path.endswith("/"):
+            raise SourceError(f"{public_uri(source)}: a web address cannot be listed; give a manifest of the addresses")
+        return _rows_of_file(source, {}, options, summary, image_root)  # whether it is there, reading it will say
     info = find_info(source, options)
     if info is None and _WILDCARD.search(source):
         return _rows_of_glob(source, options, summary)
@@ -163,22 +166,31 @@ def _image_rows(files: Iterable[FoundFile], summary: SourceSummary) -> Iterator[
 
 def _rows_of_glob(source: str, options: StorageOptions, summary: SourceSummary) -> Iterator[ManifestRow]:
     """Pictures that match, in byte order of their paths; with a pattern for .tar or .parquet, those inside them."""
-    first = _WILDCARD.search(source)
-    assert first is not None
-    cut = source.rfind("/", 0, first.start()) + 1
+    cut = _glob_root(source, options)
     root, pattern = source[:cut] or ".", source[cut:]
     place = locate(root, options)
     matches, enters = _matchers(source, pattern)
-    literal = pattern[: first.start() - cut]
+    literal = _WILDCARD.split(pattern)[0]
     root_uri = place.path if place.is_local else root
     if place.is_local and find_info(root_uri, options) is None:
         raise SourceError(f"{source}: the folder {root_uri} is not there")
-    files = (f for f in find_files(root_uri, options, summary, prefix=literal, enters=enters) if matches(f.path))
+    files = find_files(root_uri, options, summary, prefix=literal, enters=enters)
+    files = (found for found in files if matches(found.path))
     if suffix_of(pattern) not in _CONTAINER_SUFFIXES:
         yield from _image_rows(files, summary)
         return
     for found in files:
         yield from _rows_of_container(found, options, summary, below=f"{found.path}/")
+
+
+def _glob_root(source: str, options: StorageOptions) -> int:
+    """Where the pattern begins: at the first part with a wildcard that is not itself the name of a folder."""
+    cut = 0
+    while (slash := source.find("/", cut)) >= 0:
+        if _WILDCARD.search(source[cut:slash]) and find_info(source[:slash], options) is None:
+            break
+        cut = slash + 1
+    return cut
 
 
 def _matchers(source: str, pattern: str) -> tuple[Callable[[str], object], Callable[[str], bool]]:
