@@ -196,7 +196,8 @@ def _batches(rows: Iterable[ManifestRow]) -> Iterator[list[ManifestRow]]:
 
 
 def _is_small(kind: pa.DataType) -> bool:
-    return not (pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    """Numbers and texts: no column of pictures."""
+    return not (pa.types.is_struct(kind) or kind in (pa.binary(), pa.large_binary(), pa.binary_view()))
 
 
 def _write_parquet(rows: Iterable[ManifestRow], file: IO[bytes], uri: str) -> int:  # noqa: ARG001
