@@ -50,6 +50,7 @@ clean:
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # pip says hundreds of lines; shown are those of the large packages, and errors. All of them are in the log.
+# It is brought up to date first: the pip of Python 3.11 (23.2) gives up on what boto3 and aiobotocore ask of botocore.
 $(INSTALLED): pyproject.toml
 	@rm -f $(INSTALLED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -59,10 +60,11 @@ $(INSTALLED): pyproject.toml
 		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing into .venv. PyTorch makes this a download of several GB and about 7 GB on disk;"
 	@echo "it takes from three minutes to half an hour, once."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	@{ $(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]' 2>&1 \
 		&& touch $(INSTALLED); } | tee $(INSTALL_LOG) | awk ' \
 		/^ *(Downloading|Using cached).*\([0-9.]+ [MG]B\)/ { print "  " $$(NF-2), $$(NF-1), $$NF; fflush() } \
 		/^Installing collected packages/ { print "  unpacking everything, which takes minutes ..."; fflush() } \
-		/^ *(ERROR|error|WARNING)/ { print; fflush() }'
+		/^ *(ERROR|error)/ { print; fflush() }'
 	@test -f $(INSTALLED) || { echo "The installation failed; all that pip said: $(INSTALL_LOG)"; exit 1; }
 	@echo "Installed."
