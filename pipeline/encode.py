@@ -3,6 +3,7 @@
 import io
 import zlib
 from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -14,9 +15,11 @@ from schemas.labels import FAILED, LABELLED, LabelRow
 from schemas.manifest import ManifestRow, public_uri
 from schemas.vocabulary import Vocabulary
 
-if TYPE_CHECKING:  # torch stays out of the driver
+if TYPE_CHECKING:  # re-deciding labels needs no torch
     from escnet.scoring import Segmentation
 
+if TYPE_CHECKING:  # torch stays out of the driver
+    
 
 def encode_picture(row: ManifestRow, vocabulary: Vocabulary, segmentation: "Segmentation") -> LabelRow:
     """Decide the labels of a segmented picture and make its row. Width and height are those of the picture as seen."""
