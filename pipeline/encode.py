@@ -15,11 +15,9 @@ from schemas.labels import FAILED, LABELLED, LabelRow
 from schemas.manifest import ManifestRow, public_uri
 from schemas.vocabulary import Vocabulary
 
-if TYPE_CHECKING:  # re-deciding labels needs no torch
+if TYPE_CHECKING:  # torch stays out of the driver, and re-deciding needs none
     from escnet.scoring import Segmentation
 
-if TYPE_CHECKING:  # torch stays out of the driver
-    
 
 def encode_picture(row: ManifestRow, vocabulary: Vocabulary, segmentation: "Segmentation") -> LabelRow:
     """Decide the labels of a segmented picture and make its row. Width and height are those of the picture as seen."""
