@@ -3,7 +3,6 @@
 import io
 import zlib
 from typing import TYPE_CHECKING
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
