@@ -59,6 +59,10 @@ def test_a_batch_gives_the_bytes_of_one_by_one(network, views):
     assert [content(each) for each in together] == [content(segmenter(each, compiled)) for each in pictures]
 
 
+def test_a_network_fresh_from_training_is_put_into_evaluation_mode():
+    assert not Segmenter(tiny_network().train()).network.training
+
+
 def test_no_pictures_give_no_labels(network):
     segmenter = Segmenter(network)
     assert segmenter.segment([], segmenter.compile(vocabulary("cat"))) == []
