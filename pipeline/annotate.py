@@ -15,9 +15,10 @@ from typing import Literal
 from escnet.models import ResolvedModel, resolve_model
 from pipeline.actor import ReplicaSetup
 from pipeline.label_files import merge_totals
-from pipeline.output import absolute_uri, done_shards, read_job, shard_totals, storing, write_job
+from pipeline.lock import lock_output
+from pipeline.output import absolute_uri, done_shards, read_job, shard_totals, storing, sweep, write_job
 from pipeline.placement import Placement, check_placement, ray_cluster, resolve_placement, this_machine
-from pipeline.plan import PlanDigest, Shard, cut_shards, read_plan, write_plan
+from pipeline.plan import PlanDigest, Shard, cut_shards, read_plan, sweep_parts, write_plan
 from pipeline.progress import Progress
 from pipeline.scheduler import run_shards
 from pipeline.sources import SourceSummary, list_sources
@@ -110,6 +111,10 @@ def annotate(request: JobRequest) -> JobReport:
         resources = this_machine() if is_embedded else stack.enter_context(ray_cluster(request.address))
         job = _resolve(request, storage, resources)
         skipped = SourceSummary()
+        read_job(request.output, storage)  # refuses a foreign output before anything is written into it
+        with storing(request.output):
+            stack.enter_context(lock_output(request.output, storage))
+        sweep(request.output, storage)
         record = _plan(job, skipped)
         shards = read_plan(record.manifest.files, request.output, job.storage)
         done = done_shards(request.output, job.storage)
@@ -187,6 +192,8 @@ def _write_plan(job: _Resolved, shards: Iterable[Shard], digest: PlanDigest) -> 
     record = job.record(digest.record(files, job.request.shard_size))
     if not write_job(record, output, job.storage):
         raise OutputError(f"{public_uri(output)}: another run began a job here at this moment; run again to join it")
+    with storing(output):
+        sweep_parts(record.manifest.files, output, job.storage)
     return record
 
 
@@ -228,8 +235,8 @@ def _label(job: _Resolved, todo: list[ShardRef], record: JobRecord, done: list[S
             for result in run_shards(todo, setup, job.placement, progress):
                 finished.append(result.totals)
     except KeyboardInterrupt as stop:
-        n_done = len(done) + len(finished)
+        n_done, n_shards = len(done) + len(finished), record.manifest.n_shards
         raise StoppedError(
-            f"stopped; {n_done} of {record.manifest.n_shards} shards are done and kept, the same command goes on with the rest"
+            f"stopped; {n_done} of {n_shards} shards are done and kept, the same command goes on with the rest"
         ) from stop
     return finished

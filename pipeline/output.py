@@ -17,18 +17,19 @@ from pipeline.storage import (
     locate,
     read_bytes,
     storage_error,
+    sweep_temporary,
     write_new,
 )
 from schemas.errors import OutputError
 from schemas.job import JobRecord
 from schemas.labels import ShardTotals
-from schemas.layout import JOB_FILE, LABELS_FOLDER, MANIFEST_FOLDER, VOCABULARIES_FOLDER
+from schemas.layout import JOB_FILE, LABELS_FOLDER, LOCK_FILE, MANIFEST_FOLDER, VOCABULARIES_FOLDER
 from schemas.manifest import public_uri
 
 FOOTER_THREADS = 16
 
 # What a plan that was interrupted before its job.json leaves behind; anything else is not ours.
-_PLAN_NAMES = frozenset((MANIFEST_FOLDER, VOCABULARIES_FOLDER))
+_PLAN_NAMES = frozenset((MANIFEST_FOLDER, VOCABULARIES_FOLDER, LOCK_FILE))
 
 
 @contextmanager
@@ -80,6 +81,13 @@ def write_job(job: JobRecord, output: str, storage: StorageOptions) -> bool:
         return write_new(join(output, JOB_FILE), data, storage)
 
 
+def sweep(output: str, storage: StorageOptions) -> None:
+    """Remove what killed writers left behind; only under the output's lock."""
+    with storing(output):
+        for folder in (LABELS_FOLDER, MANIFEST_FOLDER, VOCABULARIES_FOLDER):
+            sweep_temporary(join(output, folder), storage)
+
+
 def done_shards(output: str, storage: StorageOptions) -> set[str]:
     """Ids of the shards that are done: those whose label file exists. One listing."""
     with storing(output):
@@ -96,11 +104,8 @@ def shard_totals(shard_ids: Iterable[str], output: str, storage: StorageOptions)
 
 def _refuse_foreign(output: str, storage: StorageOptions) -> None:
     place = locate(output, storage)
-    info = find_info(output, storage)
-    if info is None:
+    if find_info(output, storage) is None:
         return
-    if info["type"] == "file" and place.is_local:
-        raise OutputError(f"{output}: is a file, expected a folder or nothing; choose another --output")
     names = {posixpath.basename(name.rstrip("/")) for name in place.fs.ls(place.path, detail=False)}
     foreign = sorted(names - _PLAN_NAMES - {""})
     if foreign:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, fields
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.storage import StorageOptions, join, open_file, write_replace
+from pipeline.storage import StorageOptions, join, list_files, open_file, remove, write_replace
 from schemas.errors import ManifestError, OutputError
+from schemas.fingerprint import fingerprint
 from schemas.job import ManifestRecord, ShardRef
 from schemas.layout import MANIFEST_FOLDER
 from schemas.manifest import MANIFEST_SCHEMA, ManifestRow
@@ -107,6 +108,14 @@ def write_plan(shards: Iterable[Shard], output: str, options: StorageOptions) ->
     return tuple(names)
 
 
+def sweep_parts(keep: Iterable[str], output: str, options: StorageOptions) -> None:
+    """Remove manifest files that an interrupted plan left behind; `keep` are those of the job."""
+    folder = join(output, MANIFEST_FOLDER)
+    for file in list_files(folder, options, ".parquet"):
+        if file.name not in set(keep):
+            remove(join(folder, file.name), options)
+
+
 def read_plan(files: Iterable[str], output: str, options: StorageOptions) -> list[ShardRef]:
     """All shards of a planned job, in order, read from the footers of its manifest files."""
     found: list[ShardRef] = []
@@ -157,6 +166,7 @@ class _ManifestPart:
 
 
 def _publish(part: _ManifestPart, number: int, output: str, options: StorageOptions) -> str:
-    name = f"part-{number:05d}.parquet"
+    # Named by what it holds: two drivers that begin different jobs at one moment overwrite nothing of each other.
+    name = f"part-{number:05d}-{fingerprint(part.shards)[:8]}.parquet"
     write_replace(join(output, f"{MANIFEST_FOLDER}/{name}"), part.finish(), options)
     return name

@@ -66,7 +66,7 @@ class _Crew:
         self._placement = placement
         self._tries: Counter[str] = Counter()
         self._in_flight: dict[Any, tuple[_Worker, ShardRef]] = {}
-        actor_class = ray.remote(
+        actor_class = ray.remote(  # type: ignore[call-overload]  # Ray's stubs do not know concurrency groups
             num_cpus=placement.cpus_per_actor,
             num_gpus=placement.gpus_per_actor,
             max_restarts=-1,

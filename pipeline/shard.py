@@ -9,11 +9,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -52,8 +52,8 @@ class Prepared(Protocol):
 class Segmenter(Protocol):
     """What the runner needs of the model; `escnet.segmenter.Segmenter` is the real one."""
 
-    def prepare(self, picture: np.ndarray) -> Prepared: ...
-    def segment(self, batch: Sequence, vocabulary: object) -> list: ...
+    def prepare(self, picture: np.ndarray) -> Any: ...  # a `Prepared`
+    def segment(self, batch: Sequence[Any], vocabulary: Any) -> list["Segmentation"]: ...
 
 
 @dataclass
@@ -93,7 +93,7 @@ class ShardRunner:
     def __init__(
         self,
         segmenter: Segmenter,
-        compiled: dict[str, tuple[Vocabulary, object]],
+        compiled: Mapping[str, tuple[Vocabulary, Any]],
         *,
         output: str,
         storage: StorageOptions,
@@ -151,7 +151,7 @@ class ShardRunner:
             self._spend("read", started)
 
     def _segment_all(
-        self, rows: list[ManifestRow], ready: Iterable, vocabulary: Vocabulary, compiled: object
+        self, rows: list[ManifestRow], ready: Iterable, vocabulary: Vocabulary, compiled: Any
     ) -> list[Future[LabelRow]]:
         """Run the model over prepared pictures in batches cut by position; encoding goes on behind it."""
         done: list[Future[LabelRow]] = []
@@ -165,7 +165,7 @@ class ShardRunner:
                 done.append(self._encode_pool.submit(self._encode, rows[position], vocabulary, outcome, size_hw))
         return done
 
-    def _segment(self, pictures: list, compiled: object) -> list:
+    def _segment(self, pictures: list, compiled: Any) -> list:
         """One result a picture: a segmentation or a PictureError. A failing batch is tried picture by picture."""
         if not pictures:
             return []

@@ -11,7 +11,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -25,7 +25,8 @@ from schemas.manifest import public_uri
 
 __all__ = [
     "STORAGE_ERRORS", "FileInfo", "Location", "StorageOptions", "classify", "exists", "find_info", "join", "list_files",
-    "locate", "new_file", "open_file", "read_bytes", "storage_error", "sweep_temporary", "write_new", "write_replace",
+    "locate", "new_file", "open_file", "read_bytes", "remove", "storage_error", "sweep_temporary", "write_new",
+    "write_replace",
 ]  # fmt: skip
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -258,6 +259,13 @@ def _list(place: Location) -> Iterator[FileInfo]:
         for item in place.fs.ls(place.path, detail=True):
             if item["type"] == "file":
                 yield FileInfo(posixpath.basename(item["name"]), item.get("size"), None)
+
+
+def remove(uri: str, options: StorageOptions) -> None:
+    """Remove one file; it is no error if it is gone already."""
+    place = locate(uri, options)
+    with suppress(FileNotFoundError):
+        place.fs.rm_file(place.path)
 
 
 def sweep_temporary(uri: str, options: StorageOptions) -> int:

@@ -5,3 +5,4 @@ VOCABULARIES_FOLDER = "vocabularies"
 MANIFEST_FOLDER = "manifest"
 LABELS_FOLDER = "labels"
 RUNS_FOLDER = "runs"
+LOCK_FILE = ".lock"  # local outputs only
