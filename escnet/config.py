@@ -135,8 +135,10 @@ def _nano() -> ModelConfig:
         clip=clip,
         image_size=192,
         tap_layers=(1, 3),
-        sam=SamConfig(embed_dim=64, mask_in_chans=16, depth=2, num_heads=4, mlp_dim=128),
+        sam=SamConfig(embed_dim=64, mask_in_chans=16, depth=2, num_heads=2, mlp_dim=128),
+        n_blocks=2,
         hidden_dim=32,
+        attention_heads=2,  # heads narrower than 16 are slow, on CPUs and GPUs alike
         decoder_dims=(16, 8),
         guidance_dims=(8, 8),
     )

@@ -17,7 +17,7 @@ from schemas.vocabulary import Vocabulary
 Dtype = Literal["float32", "bfloat16", "float16"]
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_CPU_CLASS_CHUNK = 8
+_CPU_CHANNELS = 2048  # SAM channels of a chunk's classes together: what goes through the blocks stays in the cache
 # Maps (a class of a view of a picture) that go through the blocks at once on a GPU: enough to fill it, a few GiB. It
 # is a constant and not read from free memory, since the size of a product decides how its sums are rounded.
 _GPU_MAPS = 512
@@ -94,5 +94,6 @@ class Segmenter:
 
     def _suitable_chunk(self, n_entries: int, n_views: int) -> int:
         """Classes at a time, spread evenly over the fewest passes that the limit allows."""
-        limit = _CPU_CLASS_CHUNK if self.device.type == "cpu" else max(1, _GPU_MAPS // n_views)
+        on_cpu = max(1, _CPU_CHANNELS // (self.network.config.sam.embed_dim * n_views))
+        limit = on_cpu if self.device.type == "cpu" else max(1, _GPU_MAPS // n_views)
         return -(-n_entries // -(-n_entries // limit))

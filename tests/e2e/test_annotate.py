@@ -123,7 +123,7 @@ def test_another_job_never_mixes_into_an_output(labelled, photos, changed, said)
     assert digests(labelled) == before
 
 
-def test_a_replaced_picture_is_noticed(labelled, photos, tmp_path):
+def test_a_replaced_picture_is_noticed(photos, tmp_path):
     copy = tmp_path / "photos"
     shutil.copytree(photos, copy)
     annotate(copy, "--output", tmp_path / "out", "--limit", 2)

@@ -44,7 +44,7 @@ def test_a_bad_job_file_is_one_line_that_names_it(tmp_path, text, said):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("make", [lambda p: p.mkdir(), lambda p: p.write_bytes(b"\xff\xfe\x00"), lambda p: None])
+@pytest.mark.parametrize("make", [lambda p: p.mkdir(), lambda p: p.write_bytes(b"\xff\xfe\x00"), lambda _: None])
 def test_an_unreadable_job_file_is_one_line_that_names_it(tmp_path, make):
     make(tmp_path / "job.yaml")
     with pytest.raises(InputError, match=r"job\.yaml: cannot be read"):
