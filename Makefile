@@ -50,7 +50,8 @@ clean:
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # pip says hundreds of lines; shown are those of the large packages, and errors. All of them are in the log.
-# It is brought up to date first: the pip of Python 3.11 (23.2) gives up on what boto3 and aiobotocore ask of botocore.
+# aiobotocore, which s3fs needs anyway, is named first: it admits few versions of botocore, and pip searches for minutes,
+# and in the end gives up, if it has settled on the newest boto3 before.
 $(INSTALLED): pyproject.toml
 	@rm -f $(INSTALLED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -60,8 +61,7 @@ $(INSTALLED): pyproject.toml
 		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing into .venv. PyTorch makes this a download of several GB and about 7 GB on disk;"
 	@echo "it takes from three minutes to half an hour, once."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	@{ $(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]' 2>&1 \
+	@{ $(BIN)/python -m pip install --disable-pip-version-check aiobotocore --editable '.[dev]' 2>&1 \
 		&& touch $(INSTALLED); } | tee $(INSTALL_LOG) | awk ' \
 		/^ *(Downloading|Using cached).*\([0-9.]+ [MG]B\)/ { print "  " $$(NF-2), $$(NF-1), $$NF; fflush() } \
 		/^Installing collected packages/ { print "  unpacking everything, which takes minutes ..."; fflush() } \
