@@ -27,9 +27,12 @@ def code_blocks(text: str) -> list[str]:
 
 
 def shown_commands(text: str) -> list[str]:
-    """Lines of code blocks that call `escnet`, without comments and with continued lines joined."""
-    lines = "\n".join(code_blocks(text)).replace("\\\n", " ").splitlines()
-    stripped = [re.split(r"\s[#>|]\s", line)[0].strip().removeprefix("$ ") for line in lines]
+    """Lines of code blocks that call `escnet`, with continued lines joined.
+
+    Left out is what follows on the line: a comment, another program, a description behind two spaces.
+    """
+    lines = re.sub(r"\s*\\\n\s*", " ", "\n".join(code_blocks(text))).splitlines()
+    stripped = [re.split(r"\s[#>|]\s|\s{2,}", line.strip())[0] for line in lines]
     return [line for line in stripped if re.match(r"(\.venv/bin/)?escnet\s", line)]
 
 
