@@ -1,6 +1,7 @@
 """An S3 service on this machine, and a fresh bucket for each test that asks for the fixture `s3`."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -9,6 +10,8 @@ from uuid import uuid4
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+
+from pipeline.s3 import LiteralS3FileSystem
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -73,3 +76,13 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     bucket = Bucket(s3_server, f"bucket-{uuid4().hex}", _client(s3_server))
     bucket.client.create_bucket(Bucket=bucket.name)
     return bucket
+
+
+@contextmanager
+def fresh_clients() -> Iterator[None]:
+    """s3fs keeps clients by their arguments, whatever the environment or a patch: none from before, none for later."""
+    LiteralS3FileSystem.clear_instance_cache()
+    try:
+        yield
+    finally:
+        LiteralS3FileSystem.clear_instance_cache()

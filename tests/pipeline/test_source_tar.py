@@ -1,13 +1,16 @@
 """Pictures inside a tar are found by byte range, and a tar that lies is refused."""
 
+import gc
 import io
 import tarfile
 
 import pytest
 
+from pipeline.s3 import LiteralS3FileSystem
 from pipeline.sources import SourceSummary, list_source, list_sources
 from pipeline.storage import StorageOptions, read_bytes
 from schemas.errors import ManifestError, SourceError
+from tests.s3 import fresh_clients
 
 OPTIONS = StorageOptions()
 LONG = "/".join(["a-folder-with-a-rather-long-name"] * 9) + "/日本.jpg"
@@ -72,8 +75,6 @@ def test_nothing_is_extracted(tmp_path):
 
 
 def test_a_remote_tar_is_not_downloaded(s3, monkeypatch):
-    from pipeline.s3 import LiteralS3FileSystem
-
     source = s3.put("a.tar", tar_bytes({f"{n}.jpg": bytes(2**20) for n in range(4)}))
     fetched = []
     real = LiteralS3FileSystem._call_s3
@@ -84,11 +85,20 @@ def test_a_remote_tar_is_not_downloaded(s3, monkeypatch):
             fetched.append(int(last) - int(first) + 1)
         return await real(self, method, *args, **kwargs)
 
-    LiteralS3FileSystem.clear_instance_cache()
-    monkeypatch.setattr(LiteralS3FileSystem, "_call_s3", record)
-    assert len(rows_of(source)) == 4
-    assert 0 < sum(fetched) < 2**20
-    LiteralS3FileSystem.clear_instance_cache()
+    with fresh_clients():
+        monkeypatch.setattr(LiteralS3FileSystem, "_call_s3", record)
+        assert len(rows_of(source)) == 4
+        assert 0 < sum(fetched) < 2**20
+
+
+def test_headers_do_not_pile_up(tmp_path):
+    (tmp_path / "a.tar").write_bytes(tar_bytes({f"{n}.jpg": b"" for n in range(100)}))
+    rows = list_source(f"{tmp_path}/a.tar", OPTIONS, SourceSummary())
+    for _ in range(99):
+        next(rows)
+    held = sum(isinstance(thing, tarfile.TarInfo) for thing in gc.get_objects())
+    assert held < 20
+    rows.close()
 
 
 def test_several_tars_by_a_glob_keep_their_names_apart(tmp_path):

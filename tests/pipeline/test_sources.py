@@ -5,14 +5,16 @@ import random
 
 import fsspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import sources
+from pipeline.s3 import LiteralS3FileSystem
 from pipeline.sources import SourceSummary, list_source, list_sources
 from pipeline.storage import StorageOptions, read_bytes
 from schemas.errors import InputError, ManifestError, SourceError
 from schemas.manifest import ManifestRow
+from tests.s3 import fresh_clients
 
 OPTIONS = StorageOptions()
 TREE = {
@@ -101,6 +103,7 @@ def test_other_storage_gives_the_same_order():
 file_names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=8)
 
 
+@settings(max_examples=50, deadline=None)
 @given(names=st.lists(file_names.filter(lambda name: name[0] != "."), max_size=8), data=st.data())
 def test_any_tree_is_listed_whole_and_in_byte_order(names, data, tmp_path_factory):
     root = tmp_path_factory.mktemp("tree")
@@ -184,6 +187,20 @@ def test_a_glob_enters_only_folders_that_can_match(photos):
         patch.setattr(sources, "find_files", spy)
         assert ids(f"{photos}/a*/3.png") == ["a/3.png"]
     assert sorted(entered) == ["a", "a-b", "locked", "é"]  # asked for each, but nothing below `locked` was looked at
+
+
+def test_a_glob_lists_only_keys_that_begin_like_it(prefix, monkeypatch):
+    asked = []
+    real = LiteralS3FileSystem.call_s3
+
+    def spy(fs, method, **request):
+        asked.append(request["Prefix"])
+        return real(fs, method, **request)
+
+    with fresh_clients():
+        monkeypatch.setattr(LiteralS3FileSystem, "call_s3", spy)
+        assert ids(f"{prefix}/a-*/*.tiff") == ["a-b/c.tiff"]
+        assert asked == ["photos/a-"]
 
 
 def test_a_name_that_exists_is_no_pattern(tmp_path, s3):
@@ -291,15 +308,12 @@ def test_a_folder_that_may_not_be_read(photos, monkeypatch):
 
 
 def test_a_bucket_that_may_not_be_read(s3, monkeypatch):
-    from pipeline.s3 import LiteralS3FileSystem
-
     def forbidden(*_args, **_kwargs):
         raise PermissionError("Access Denied (request id 123)")
 
-    LiteralS3FileSystem.clear_instance_cache()
-    monkeypatch.setattr(LiteralS3FileSystem, "call_s3", forbidden)
-    assert error_of(s3.uri()) == f"{s3.uri()}: permission denied; check the rights or the credentials"
-    LiteralS3FileSystem.clear_instance_cache()
+    with fresh_clients():
+        monkeypatch.setattr(LiteralS3FileSystem, "call_s3", forbidden)
+        assert error_of(s3.uri()) == f"{s3.uri()}: permission denied; check the rights or the credentials"
 
 
 def test_patterns_and_options_that_make_no_sense(tmp_path):

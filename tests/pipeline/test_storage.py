@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import botocore.exceptions
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import local_files, storage
@@ -32,6 +32,7 @@ from pipeline.storage import (
     write_replace,
 )
 from schemas.errors import InputError, OutputError, SourceError
+from tests.s3 import fresh_clients
 
 OPTIONS = StorageOptions()
 NASTY_NAMES = [
@@ -47,11 +48,9 @@ def folder(request, tmp_path):
 
 
 @pytest.fixture
-def fresh_clients():
-    """Clients are kept by their arguments, whatever the environment or a patch: none from before, none for later."""
-    LiteralS3FileSystem.clear_instance_cache()
-    yield
-    LiteralS3FileSystem.clear_instance_cache()
+def new_clients():
+    with fresh_clients():
+        yield
 
 
 @pytest.mark.parametrize("name", NASTY_NAMES)
@@ -71,6 +70,7 @@ def test_the_key_on_s3_is_the_name(s3, name):
     assert s3.keys() == [name]
 
 
+@settings(max_examples=50, deadline=None)
 @given(name=st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=60))
 def test_any_local_name_comes_back(name, tmp_path_factory):
     if name in (".", ".."):
@@ -136,7 +136,7 @@ def test_of_many_writers_one_publishes_and_its_bytes_stay(folder):
     assert read_bytes(uri, OPTIONS) == str(won[0]).encode() * 1000
 
 
-@pytest.mark.usefixtures("fresh_clients")
+@pytest.mark.usefixtures("new_clients")
 def test_a_failed_precondition_without_a_name_means_taken(s3, monkeypatch):
     """Ceph's answer does not say which condition failed."""
     response = {"Error": {"Code": "PreconditionFailed"}, "ResponseMetadata": {"HTTPStatusCode": 412}}
@@ -148,7 +148,7 @@ def test_a_failed_precondition_without_a_name_means_taken(s3, monkeypatch):
     assert not write_new(s3.uri("a"), b"x", OPTIONS)
 
 
-@pytest.mark.usefixtures("fresh_clients")
+@pytest.mark.usefixtures("new_clients")
 def test_a_conflict_of_two_creates_is_tried_again(s3, monkeypatch):
     real, codes = LiteralS3FileSystem.pipe_file, ["ConditionalRequestConflict"]
 
@@ -165,7 +165,7 @@ def test_a_conflict_of_two_creates_is_tried_again(s3, monkeypatch):
     assert s3.get("a") == b"x"
 
 
-@pytest.mark.usefixtures("fresh_clients")
+@pytest.mark.usefixtures("new_clients")
 def test_exclusive_files_go_as_one_put_with_the_create_condition(s3, monkeypatch):
     calls = []
 
@@ -178,7 +178,7 @@ def test_exclusive_files_go_as_one_put_with_the_create_condition(s3, monkeypatch
     assert calls == [("put_object", "*")]
 
 
-@pytest.mark.usefixtures("fresh_clients")
+@pytest.mark.usefixtures("new_clients")
 def test_a_picture_is_one_request(s3, monkeypatch):
     s3.put("a.jpg", b"x" * 1000)
     calls = []
@@ -254,6 +254,14 @@ def test_list_files_sees_new_files_at_once_and_only_this_folder(folder):
     assert [(info.name, info.size) for info in found] == [("a.parquet", 1), ("b.parquet", 2)]
 
 
+def test_no_listing_is_remembered(s3):
+    place = locate(s3.uri("dir"), OPTIONS)
+    s3.put("dir/a", b"")
+    assert len(place.fs.ls(place.path)) == 1
+    s3.put("dir/b", b"")
+    assert len(place.fs.ls(place.path)) == 2
+
+
 def test_etags_come_without_quotes(s3):
     s3.put("dir/a", b"x")
     assert list_files(s3.uri("dir"), OPTIONS) == [FileInfo("a", 1, "9dd4e461268c8034f5c8564e155c67a6")]
@@ -267,7 +275,7 @@ def test_exists_and_folders(folder):
     assert not exists(join(folder, "below/a/b"), OPTIONS)
 
 
-@pytest.mark.usefixtures("fresh_clients")
+@pytest.mark.usefixtures("new_clients")
 def test_more_than_a_page_of_objects(s3, monkeypatch):
     real = LiteralS3FileSystem.call_s3
     monkeypatch.setattr(
@@ -326,7 +334,7 @@ def test_what_is_forbidden_on_s3(s3):
     assert "permission denied" in str(storage_error(error, s3.uri("a.jpg")))
 
 
-@pytest.mark.usefixtures("fresh_clients")
+@pytest.mark.usefixtures("new_clients")
 def test_no_credentials_and_no_profile(s3, monkeypatch, tmp_path):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
@@ -371,6 +379,11 @@ def test_errors_become_a_kind_and_one_line(error, kind, said):
 def test_a_local_error_names_the_file_it_was(tmp_path):
     error = failure_of(lambda: read_bytes(f"{tmp_path}/missing/a", OPTIONS))
     assert str(storage_error(error, "the source", SourceError)) == f"{tmp_path}/missing/a: not found; check the name"
+
+
+def test_an_error_names_the_folder_and_no_temporary_name():
+    error = PermissionError(errno.EACCES, "x", f"/out/.{'0' * 32}.partial")
+    assert str(storage_error(error, "/out/a")) == "/out: permission denied; check the rights or the credentials"
 
 
 @pytest.fixture
