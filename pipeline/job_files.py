@@ -58,7 +58,7 @@ def _mapping(path: str) -> dict:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"{path}: cannot be read as a job file: {reason}") from error
     except DocumentError as error:
-        line = f":{error.line}" if error.line else ""
+        line = f", line {error.line}" if error.line else ""
         raise InputError(f"{path}{line}: {error.message}") from error
     if not isinstance(found, dict):
         raise InputError(

@@ -31,9 +31,9 @@ def test_keys_are_option_names_with_either_dash(tmp_path):
         ("shard-sise: 4", r"unknown option 'shard-sise'; did you mean 'shard_size'"),
         ("- photos", r"found a list, expected `option: value` lines"),
         ("", r"found nothing, expected"),
-        ("model: a\nmodel: b", r"job\.yaml:2: key 'model' stands twice"),
-        ("model: a\n  b: [", r"job\.yaml:2: not YAML"),
-        ("model: !!python/object/apply:os.system ['true']", r"job\.yaml:1: found the tag"),
+        ("model: a\nmodel: b", r"job\.yaml, line 2: key 'model' stands twice"),
+        ("model: a\n  b: [", r"job\.yaml, line 2: not YAML"),
+        ("model: !!python/object/apply:os.system ['true']", r"job\.yaml, line 1: found the tag"),
         ("shard-size: 1\nshard_size: 2", r"'shard_size' stands twice"),
     ],
 )
