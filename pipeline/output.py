@@ -20,7 +20,7 @@ from pipeline.storage import (
     sweep_temporary,
     write_new,
 )
-from schemas.errors import OutputError
+from schemas.errors import EscnetError, OutputError
 from schemas.job import JobRecord
 from schemas.labels import ShardTotals
 from schemas.layout import JOB_FILE, LABELS_FOLDER, LOCK_FILE, MANIFEST_FOLDER, VOCABULARIES_FOLDER
@@ -33,16 +33,16 @@ _PLAN_NAMES = frozenset((MANIFEST_FOLDER, VOCABULARIES_FOLDER, LOCK_FILE))
 
 
 @contextmanager
-def storing(uri: str) -> Iterator[None]:
+def storing(uri: str, error_class: type[EscnetError] = OutputError) -> Iterator[None]:
     """Put what storage raises into one line for the user.
 
     Raises:
-        OutputError: in place of any storage error.
+        error_class: in place of any storage error.
     """
     try:
         yield
     except STORAGE_ERRORS as error:
-        raise storage_error(error, uri, OutputError) from error
+        raise storage_error(error, uri, error_class) from error
 
 
 def absolute_uri(output: str, storage: StorageOptions) -> str:

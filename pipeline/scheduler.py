@@ -116,8 +116,6 @@ class _Crew:
             return self._ray.get(call)
         except self._ray.exceptions.RayActorError as error:
             self._lost(worker, ref, error)
-        except EveryPictureFailed as error:
-            raise JobFailedError(_every_picture_failed(str(error))) from error
         except self._ray.exceptions.RayTaskError as error:
             raise _cause(error) from error
         return None
@@ -198,4 +196,6 @@ def _cause(error: Any) -> Exception:
     cause = error.cause
     if isinstance(cause, EscnetError):
         return cause
+    if isinstance(cause, EveryPictureFailed):
+        return JobFailedError(_every_picture_failed(str(cause)))
     return JobFailedError(f"a worker failed with {type(cause).__name__}: {' '.join(str(cause).split())[:300]}")

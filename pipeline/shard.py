@@ -21,9 +21,10 @@ from pipeline.decode import decode
 from pipeline.encode import encode_picture, failed_row
 from pipeline.fetch import fetch
 from pipeline.label_files import label_file_bytes, totals_of
+from pipeline.output import storing
 from pipeline.plan import read_shard_rows
 from pipeline.storage import StorageOptions, join, write_new
-from schemas.errors import ErrorStage, PictureError
+from schemas.errors import ErrorStage, JobFailedError, PictureError
 from schemas.job import ShardRef
 from schemas.labels import LABELLED, LabelRow, ShardTotals
 from schemas.layout import LABELS_FOLDER
@@ -120,10 +121,11 @@ class ShardRunner:
 
         Raises:
             EveryPictureFailed: nothing was labelled in the runner's first hundred pictures or more.
-            EscnetError: the output cannot be written.
+            JobFailedError: the output cannot be read or written.
         """
         started = time.monotonic()
-        rows = read_shard_rows(ref, self._output, self._storage)
+        with storing(self._output, JobFailedError):
+            rows = read_shard_rows(ref, self._output, self._storage)
         vocabulary, compiled = self._compiled[ref.vocabulary]
         ready = _in_order(self._read_pool, self._read, rows, window=max(MIN_WINDOW, WINDOW_BATCHES * self._batch_size))
         with self._model_turn:
@@ -132,7 +134,9 @@ class ShardRunner:
         if self.counts.labelled == 0 and self.counts.failed >= STOP_AFTER_FAILURES:
             raise EveryPictureFailed(self.counts.last_error)
         data = label_file_bytes(labels, {**self._identity, "shard_id": ref.shard_id, "vocabulary": ref.vocabulary})
-        published = write_new(join(self._output, f"{LABELS_FOLDER}/{ref.shard_id}.parquet"), data, self._storage)
+        uri = join(self._output, f"{LABELS_FOLDER}/{ref.shard_id}.parquet")
+        with storing(uri, JobFailedError):
+            published = write_new(uri, data, self._storage)
         return ShardResult(ref.shard_id, totals_of(labels), published, time.monotonic() - started)
 
     def _read(self, row: ManifestRow) -> Prepared | PictureError:

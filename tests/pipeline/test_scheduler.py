@@ -1,0 +1,134 @@
+"""The driver's loop on a real Ray with real replicas, some of which are killed."""
+
+import threading
+import time
+from contextlib import suppress
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from escnet.models import resolve_model
+from pipeline.actor import ReplicaSetup
+from pipeline.placement import Placement, ray_cluster
+from pipeline.plan import cut_shards, read_plan, write_plan
+from pipeline.progress import Progress
+from pipeline.scheduler import run_shards
+from pipeline.storage import StorageOptions
+from schemas.errors import JobFailedError, PlacementError
+from schemas.job import LabelOptions
+from schemas.manifest import ManifestRow
+from schemas.vocabulary import Vocabulary
+
+STORAGE = StorageOptions()
+WORDS = Vocabulary(name="words", classes=["cat", "dog", "grass"])
+OPTIONS = LabelOptions(
+    views="single", device="cpu", dtype="float32", batch_size=1, cpus_per_actor=1, max_pixels=10_000_000
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def embedded_ray():
+    with ray_cluster(None):
+        yield
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for i in range(12):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 96, 3), np.uint8)).save(folder / f"{i:02}.png")
+    return folder
+
+
+def planned(pictures, output, shard_size=2):
+    rows = [ManifestRow(path.name, str(path)) for path in sorted(pictures.iterdir())]
+    shards = cut_shards(rows, ("words",), shard_size, lambda r, _: f"shard-{r[0].image_id}")
+    return read_plan(write_plan(shards, str(output), STORAGE), str(output), STORAGE)
+
+
+def work(refs, output, n_actors=1, model=None):
+    model = model or resolve_model("escnet-nano", allow_random_weights=True)
+    setup = ReplicaSetup(model, {"words": WORDS}, OPTIONS, str(output), STORAGE, {"model": "nano"})
+    with Progress(sum(ref.n_rows for ref in refs)) as progress:
+        yield from run_shards(refs, setup, Placement(n_actors, 1, 0), progress)
+
+
+def kill_replicas():
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it may be dead already
+            if "ray::Replica" in "".join(child.cmdline()):
+                child.kill()
+
+
+def contents(output):
+    return {path.name: path.read_bytes() for path in (output / "labels").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pictures, tmp_path_factory):
+    output = tmp_path_factory.mktemp("undisturbed")
+    assert sum(result.totals.labelled for result in work(planned(pictures, output), output)) == 12
+    return contents(output)
+
+
+def test_a_replica_that_is_killed_is_replaced_and_its_shards_are_done_again(pictures, undisturbed, tmp_path, capsys):
+    results = []
+    for result in work(planned(pictures, tmp_path), tmp_path):
+        if not results:
+            kill_replicas()
+        results.append(result)
+    assert sorted(result.shard_id for result in results) == [f"shard-{i:02}.png" for i in range(0, 12, 2)]
+    assert contents(tmp_path) == undisturbed
+    assert "its shard is done again" in capsys.readouterr().err
+
+
+def test_a_model_that_keeps_dying_ends_the_job_with_one_line(pictures, tmp_path):
+    stop = threading.Event()
+
+    def kill_all():
+        while not stop.is_set():
+            kill_replicas()
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill_all)
+    killer.start()
+    try:
+        with pytest.raises(JobFailedError, match=r"a worker process died 3 times at .*fewer --actors"):
+            list(work(planned(pictures, tmp_path), tmp_path))
+    finally:
+        stop.set()
+        killer.join()
+    assert not (tmp_path / "labels").exists()
+
+
+def test_where_every_picture_fails_the_job_stops_and_says_why(tmp_path):
+    rows = [ManifestRow(f"{i}.jpg", str(tmp_path / f"gone-{i}.jpg")) for i in range(120)]
+    shards = cut_shards(rows, ("words",), 120, lambda *_: "one")
+    refs = read_plan(write_plan(shards, str(tmp_path), STORAGE), str(tmp_path), STORAGE)
+    with pytest.raises(JobFailedError, match=r"the first 100 pictures all failed, the last one with fetch/not_found"):
+        list(work(refs, tmp_path))
+    assert not (tmp_path / "labels").exists()
+
+
+def test_an_output_that_cannot_be_written_ends_the_job_with_one_line(pictures, tmp_path):
+    refs = planned(pictures, tmp_path)
+    (tmp_path / "labels").write_text("a file where the folder should be")
+    with pytest.raises(JobFailedError, match=r"labels: a file stands where a folder is needed"):
+        list(work(refs, tmp_path))
+
+
+def test_a_cluster_that_is_not_there_is_one_line():
+    with (
+        pytest.raises(PlacementError, match=r"--address 127\.0\.0\.1:1: no Ray cluster answers"),
+        ray_cluster("127.0.0.1:1"),
+    ):
+        pass
+
+
+def test_label_files_carry_the_jobs_identity(undisturbed, tmp_path):
+    name, data = next(iter(undisturbed.items()))
+    (tmp_path / name).write_bytes(data)
+    assert b'"model":"nano"' in pq.read_metadata(tmp_path / name).metadata[b"escnet.shard"]
