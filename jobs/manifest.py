@@ -1,7 +1,6 @@
 """`escnet manifest`: list pictures into a manifest, and look into one."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +11,6 @@ if TYPE_CHECKING:
     from pipeline.listing import SourceSummary
     from schemas.manifest import ManifestRow
 
-LINE_EVERY_S = 10.0
 SHOWN_COLUMNS = ("image_id", "width", "height", "size_bytes", "byte_offset", "vocabulary", "split", "mask_uri", "uri")
 
 
@@ -55,13 +53,14 @@ def build(
     unique over all sources. Files that are no pictures are counted and left out.
     """
     from pipeline.manifest import write_manifest
+    from pipeline.progress import listing
     from pipeline.sources import SourceSummary, list_sources
     from pipeline.storage import StorageOptions
 
     options = StorageOptions(endpoint_url, profile)
     summary = SourceSummary()
     rows = list_sources(sources, options, summary, image_root=image_root)
-    write_manifest(_with_progress(rows), output, options, replace=overwrite)
+    write_manifest(listing(rows), output, options, replace=overwrite)
     for line in _summary_lines(output, summary):
         click.echo(line)
 
@@ -96,22 +95,6 @@ def show(file: str, limit: int, endpoint_url: str | None, profile: str | None) -
     for name, counted in (("vocabularies", vocabularies), ("splits", splits)):
         if counted:
             click.echo(f"{name}: " + ", ".join(f"{value} {count:,}" for value, count in sorted(counted.items())))
-
-
-def _with_progress(rows: Iterable["ManifestRow"]) -> Iterator["ManifestRow"]:
-    """The rows, counted in a bar on a terminal and in a line now and then elsewhere."""
-    import sys
-    import time
-
-    from tqdm import tqdm
-
-    is_terminal = sys.stderr.isatty()
-    last_line = time.monotonic()
-    for count, row in enumerate(tqdm(rows, unit=" pictures", disable=not is_terminal), start=1):
-        if not is_terminal and time.monotonic() - last_line >= LINE_EVERY_S:
-            last_line = time.monotonic()
-            click.echo(f"{count:,} pictures listed", err=True)
-        yield row
 
 
 def _summary_lines(output: str, summary: "SourceSummary") -> list[str]:

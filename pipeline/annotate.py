@@ -23,6 +23,7 @@ from pipeline.progress import Progress
 from pipeline.scheduler import run_shards
 from pipeline.sources import SourceSummary, list_sources
 from pipeline.storage import StorageOptions, join, write_replace
+from pipeline.summary import start_line
 from pipeline.vocabularies import load_vocabulary
 from schemas.errors import InputError, OutputError, SourceError, StoppedError, VocabularyError
 from schemas.job import (
@@ -56,7 +57,7 @@ class JobReport:
     n_rows_now: int
     seconds: float
     totals: ShardTotals
-    skipped_files: dict[str, int]
+    sources: SourceSummary
     is_random: bool
 
     @property
@@ -110,12 +111,12 @@ def annotate(request: JobRequest) -> JobReport:
         is_embedded = request.address is None
         resources = this_machine() if is_embedded else stack.enter_context(ray_cluster(request.address))
         job = _resolve(request, storage, resources)
-        skipped = SourceSummary()
+        sources = SourceSummary()
         read_job(request.output, storage)  # refuses a foreign output before anything is written into it
         with storing(request.output):
             stack.enter_context(lock_output(request.output, storage))
         sweep(request.output, storage)
-        record = _plan(job, skipped)
+        record = _plan(job, sources)
         shards = read_plan(record.manifest.files, request.output, job.storage)
         done = done_shards(request.output, job.storage)
         todo = [shard for shard in shards if shard.shard_id not in done]
@@ -131,7 +132,7 @@ def annotate(request: JobRequest) -> JobReport:
         n_rows_now=sum(shard.n_rows for shard in todo),
         seconds=time.monotonic() - started,
         totals=merge_totals(totals),
-        skipped_files=dict(skipped.other_files),
+        sources=sources,
         is_random=job.model.is_random,
     )
 
@@ -163,14 +164,14 @@ def _resolve(request: JobRequest, storage: StorageOptions, resources: dict[str, 
     return _Resolved(request, storage, vocabularies, model, options, placement)
 
 
-def _plan(job: _Resolved, skipped: SourceSummary) -> JobRecord:
+def _plan(job: _Resolved, sources: SourceSummary) -> JobRecord:
     """The plan of the job: written if the output is new, else compared with the one it was begun with."""
     output = job.request.output
     found = read_job(output, job.storage)
     if found is not None:
         _refuse_differences(job.record(found.manifest), found, output)  # before listing millions of pictures
     digest = PlanDigest()
-    shards = digest.watch(_shards(job, skipped))
+    shards = digest.watch(_shards(job, sources))
     if found is None:
         return _write_plan(job, shards, digest)
     for _ in shards:
@@ -197,9 +198,9 @@ def _write_plan(job: _Resolved, shards: Iterable[Shard], digest: PlanDigest) -> 
     return record
 
 
-def _shards(job: _Resolved, skipped: SourceSummary) -> Iterator[Shard]:
+def _shards(job: _Resolved, sources: SourceSummary) -> Iterator[Shard]:
     request = job.request
-    rows = list_sources(request.sources, job.storage, skipped, image_root=request.image_root, limit=request.limit)
+    rows = list_sources(request.sources, job.storage, sources, image_root=request.image_root, limit=request.limit)
     return cut_shards(rows, tuple(job.vocabularies), request.shard_size, job.identify)
 
 
@@ -230,12 +231,15 @@ def _label(job: _Resolved, todo: list[ShardRef], record: JobRecord, done: list[S
     setup = ReplicaSetup(job.model, job.vocabularies, job.options, job.request.output, job.storage, identity)
     initial = sum(totals.rows for totals in done)
     finished: list[ShardTotals] = []
+    n_actors = min(job.placement.n_actors, len(todo))
+    plan = record.manifest
     try:
-        with Progress(record.manifest.n_rows, initial) as progress:
+        with Progress(plan.n_rows, initial) as progress:
+            progress.say(start_line(plan.n_rows, plan.n_shards, plan.n_shards - len(todo), job.options, n_actors))
             for result in run_shards(todo, setup, job.placement, progress):
                 finished.append(result.totals)
     except KeyboardInterrupt as stop:
-        n_done, n_shards = len(done) + len(finished), record.manifest.n_shards
+        n_done, n_shards = len(done) + len(finished), plan.n_shards
         raise StoppedError(
             f"stopped; {n_done} of {n_shards} shards are done and kept, the same command goes on with the rest"
         ) from stop

@@ -2,11 +2,25 @@
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 
 from tqdm import tqdm
 
+from schemas.manifest import ManifestRow
+
 LINE_EVERY_S = 10.0
+
+
+def listing(rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
+    """The rows, counted in a bar in a terminal and in a line now and then elsewhere."""
+    is_terminal = sys.stderr.isatty()
+    last_line = time.monotonic()
+    for count, row in enumerate(tqdm(rows, unit=" pictures", leave=False, disable=not is_terminal), start=1):
+        if not is_terminal and time.monotonic() - last_line >= LINE_EVERY_S:
+            last_line = time.monotonic()
+            tqdm.write(f"{count:,} pictures listed", file=sys.stderr)
+        yield row
 
 
 class Progress:
@@ -60,6 +74,7 @@ class Progress:
 
     def _write_line(self, now: float) -> None:
         rate = (self._done - self._initial) / max(now - self._started, 1e-9)
-        left = f"{(self._total - self._done) / rate:.0f} s left" if rate > 0 else "starting"
-        failed = f", {self._failed} failed" if self._failed else ""
-        self.say(f"{self._done} of {self._total} pictures{failed}, {rate:.2f} a second, {left}")
+        failed = f", {self._failed:,} failed" if self._failed else ""
+        left = (self._total - self._done) / rate if rate > 0 else 0.0
+        pace = f"{rate:.2f} a second, {left:.0f} s left" if rate > 0 else "the model is being loaded"
+        self.say(f"{self._done:,} of {self._total:,} pictures{failed}, {pace}")

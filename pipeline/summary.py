@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from schemas.job import LabelOptions
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import public_uri
 
@@ -17,15 +18,29 @@ def summary_lines(report: "JobReport") -> list[str]:
     if report.n_failed:
         reasons = sorted(report.totals.failed.items(), key=lambda item: (-item[1], item[0]))
         lines.append("  failed:  " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))
-    if report.skipped_files:
-        lines.append("  no pictures: " + ", ".join(f"{n:,} {s}" for s, n in sorted(report.skipped_files.items())))
+    if report.sources.other_files:
+        lines.append(f"  no pictures, left out: {report.sources.other_files_text()}")
+    if report.sources.ignored_columns:
+        lines.append(f"  columns that mean nothing here: {', '.join(sorted(report.sources.ignored_columns))}")
     if report.totals.classes:
         lines.append("  largest: " + ", ".join(_largest_classes(report)))
     labels = f"{public_uri(report.output).rstrip('/')}/{LABELS_FOLDER}"
-    lines.append(f"  labels:  {labels}/*.parquet ({report.n_shards:,} shards)")
+    lines.append(f"  labels:  {labels}/*.parquet ({_counted(report.n_shards, 'shard')})")
     if report.is_random:
         lines.append("  The model's weights are random: these labels are noise.")
     return lines
+
+
+def _counted(n: int, thing: str) -> str:
+    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
+
+
+def start_line(n_rows: int, n_shards: int, n_shards_before: int, options: LabelOptions, n_actors: int) -> str:
+    """The beginning of a run in one line: how much there is to do, and with what."""
+    there = f", {_counted(n_shards_before, 'shard')} done before" if n_shards_before else ""
+    actors = _counted(n_actors, "actor")
+    pictures = f"{_counted(n_rows, 'picture')} in {_counted(n_shards, 'shard')}"
+    return f"{pictures}{there}; {actors} on {options.device}, {options.dtype}"
 
 
 def _headline(report: "JobReport") -> str:

@@ -187,7 +187,7 @@ def test_pictures_and_labels_on_object_storage(photos, labelled, s3):
     s3.put("in put/readme.txt", b"no picture")
     done = annotate(s3.uri("in put/"), "--output", s3.uri("out"), "--shard-size", 4)
     assert "Done: 4 of 4 pictures are labelled" in done.stdout
-    assert "1 .txt" in done.stdout
+    assert "no pictures, left out: 1 .txt" in done.stdout
     keys = [item["Key"] for item in s3.client.list_objects_v2(Bucket=s3.name, Prefix="out/")["Contents"]]
     labels = [key for key in keys if key.startswith("out/labels/")]
     assert len(labels) == 1

@@ -103,7 +103,8 @@ def test_an_output_that_cannot_be_used_is_left_as_it_is(folder, monkeypatch, cap
     assert sorted(path for path in folder.rglob("*")) == before
 
 
-def test_an_unexpected_error_is_one_line_unless_debugging(folder, monkeypatch, capsys):
+@pytest.mark.usefixtures("folder")
+def test_an_unexpected_error_is_one_line_unless_debugging(monkeypatch, capsys):
     def fail(*_):
         raise KeyError("a bug")
 
