@@ -29,7 +29,7 @@ def main() -> None:
     if asked.one:
         print(json.dumps(measure(**json.loads(asked.one))))
         return
-    print("| model | views | classes | s a picture (median) | fastest - slowest | peak memory | above the loaded model |")
+    print("| model | views | classes | s a picture (median) | fastest - slowest | peak memory | above the model |")
     print("|---|---|---|---|---|---|---|")
     for model in asked.models:
         for views in asked.views:
