@@ -216,3 +216,10 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_goes_on(photos, labelled,
     annotate(*arguments)
     masks = {row["image_id"]: row["mask"] for row in rows_of(labelled)}
     assert {row["image_id"]: row["mask"] for row in rows_of(output)} == masks
+
+
+@pytest.mark.slow
+def test_the_papers_network_labels_photographs(photos, tmp_path):
+    options = ["--model", "escnet-b16", "--allow-random-weights", "--vocabulary", "pascal-voc-20", "--views", "single"]
+    escnet("annotate", photos, *options, "--output", tmp_path, "--limit", 2, "--actors", 1)
+    assert [row["status"] for row in rows_of(tmp_path)] == ["labelled", "labelled"]
