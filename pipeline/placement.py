@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from schemas.errors import PlacementError
 from schemas.job import JobRequest
 
 WORKING_BYTES = 3 * 2**29  # what a replica needs beside its weights: libraries, one picture's tensors, label maps
+KNOCK_TIMEOUT_S = 5.0
 OBJECT_STORE_BYTES = 100 * 2**20  # shard references only: pictures never pass through the object store
 
 
@@ -88,8 +90,9 @@ def ray_cluster(address: str | None) -> Iterator[dict[str, float]]:
         )
     else:
         try:
+            _knock(address)
             ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise PlacementError(
                 f"--address {address}: no Ray cluster answers there ({reason}); "
@@ -99,6 +102,13 @@ def ray_cluster(address: str | None) -> Iterator[dict[str, float]]:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Ray itself tries an address that does not answer for minutes. Names such as `auto` have no port to knock at."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_TIMEOUT_S).close()
 
 
 def check_placement(placement: Placement, resources: dict[str, float], where: str) -> None:
