@@ -170,18 +170,22 @@ class ShardRunner:
         return done
 
     def _segment(self, pictures: list, compiled: Any) -> list:
-        """One result a picture: a segmentation or a PictureError. A failing batch is tried picture by picture."""
+        """One result a picture: a segmentation or a PictureError. A batch that fails is halved until it does not."""
         if not pictures:
             return []
         started = time.monotonic()
+        failure: PictureError | None = None
         try:
             return self._segmenter.segment(pictures, compiled)
         except Exception as error:
-            if len(pictures) > 1:
-                return [result for picture in pictures for result in self._segment([picture], compiled)]
-            return [_segment_error(error)]
+            failure = _segment_error(error)
         finally:
             self._spend("segment", started)
+        # Out of the handler, so that what the failed call held is free again before a part of it is tried.
+        half = len(pictures) // 2
+        if not half:
+            return [failure]
+        return self._segment(pictures[:half], compiled) + self._segment(pictures[half:], compiled)
 
     def _encode(
         self, row: ManifestRow, vocabulary: Vocabulary, outcome: object, size_hw: tuple[int, int] | None
