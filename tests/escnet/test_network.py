@@ -7,7 +7,7 @@ from escnet.clip import build_tokenizer
 from escnet.config import preset_config
 from escnet.network import EscNet, count_parameters
 from escnet.vlf import LanguageSummary
-from tests.escnet.tiny import tiny_config, tiny_network
+from tests.escnet.tiny import tiny_network
 
 FUSIONS = ["per_class", "mean"]
 
@@ -145,17 +145,6 @@ def test_tokens_become_embeddings_the_network_takes():
     assert network.encode_tokens(tokens).shape == (2, 32)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("fusion", FUSIONS)
-def test_half_precision_gives_float32_logits_near_the_exact_ones(fusion):
-    network = tiny_network(fusion=fusion)
-    expected = network(*inputs())
-    with torch.autocast("cpu", torch.bfloat16):
-        found = network(*inputs())
-    assert found.dtype == torch.float32
-    assert_near(found, expected, atol=0.1 * float(expected.std()) + 0.05)
-
-
 def test_seed_alone_decides_the_random_weights():
     first, again, other = (tiny_network(seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -213,4 +202,4 @@ def test_a_grid_the_window_does_not_divide_works():
     with torch.no_grad():
         logits = network(torch.randn(1, 3, 56, 56), torch.randn(3, 32))
     assert logits.shape == (1, 3, 28, 28)
-    assert tiny_config(image_size=56).window_size == 4
+    assert network.blocks[0].vlf.vision.padding_mask is not None  # windows of 4 do not fill it
