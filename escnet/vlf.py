@@ -49,7 +49,9 @@ class VisionAttention(nn.Module):
     def forward(self, correlation: Tensor, features: Tensor) -> Tensor:
         """(B, k, h, w) correlation and (B, k, h, w, E) features, or (B, 1, h, w, E), to (B, k, h, w, d)."""
         b, k, h, w = correlation.shape
-        embedded = self.embed(correlation.unsqueeze(-1))
+        # Never in half precision: the bias is of size 1 and would take the last digits of the small cosines beside it.
+        with torch.autocast(correlation.device.type, enabled=False):
+            embedded = self.embed(correlation.float().unsqueeze(-1))
         features = features.expand(-1, k, -1, -1, -1).to(embedded.dtype)
         x = self.norm(torch.cat([embedded, features], dim=-1)).flatten(0, 1)  # (B*k, h, w, width)
         pad_h, pad_w = -h % self.window_hw[0], -w % self.window_hw[1]

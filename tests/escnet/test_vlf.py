@@ -62,6 +62,21 @@ def test_one_image_feature_for_all_classes_is_the_same_as_repeating_it():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("side", [8, 7])  # windows of 4 fill it, or are padded
+def test_half_precision_leaves_small_cosines_exact_beside_a_large_bias(side):
+    vision, seen = build(VisionAttention, grid_config(side, 4)), []
+    vision.embed.bias.fill_(1.0)
+    vision.norm.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0][..., :D]))
+    correlation, features = 1e-3 * torch.randn(1, 2, side, side), torch.randn(1, 2, side, side, E)
+    expected = vision(correlation, features)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = vision(correlation, features.bfloat16())
+    assert torch.equal(seen[1], vision.embed(correlation.unsqueeze(-1)))
+    assert torch.equal(seen[0], seen[1])
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.05 * float(expected.std()))
+
+
+@torch.no_grad()
 def test_language_attention_weighs_the_values_of_all_classes():
     language = build(LanguageAttention, tiny_config())
     x, embeddings = torch.randn(1, 2, 3, 3, D), F.normalize(torch.randn(5, 32), dim=-1)
