@@ -92,11 +92,14 @@ def test_half_precision_leaves_the_first_correlation_exact(monkeypatch):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("side", [64, 56])  # windows of 4 patches fill the grid, or are padded
 @pytest.mark.parametrize("fusion", ["per_class", "mean"])
-def test_half_precision_gives_float32_logits_near_the_exact_ones(fusion):
-    network = tiny_network(fusion=fusion)
-    expected = network(*inputs())
+def test_half_precision_gives_float32_logits_near_the_exact_ones(fusion, side):
+    """Near by what decides: how the classes differ at a pixel, not the level they share."""
+    network = tiny_network(fusion=fusion, image_size=side)
+    exact = network(*inputs(side=side))
     with torch.autocast("cpu", torch.bfloat16):
-        found = network(*inputs())
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected, rtol=0, atol=0.1 * float(expected.std()) + 0.05)
+        half = network(*inputs(side=side))
+    assert half.dtype == torch.float32
+    exact, half = (logits - logits.mean(dim=1, keepdim=True) for logits in (exact, half))
+    assert (half - exact).norm() < 0.25 * exact.norm()
