@@ -38,11 +38,16 @@ def new_local_file(path: str, *, replace: bool) -> Iterator[IO[bytes]]:
     _sync_folder(folder)
 
 
+def is_partial_name(name: str) -> bool:
+    """Is it the temporary name of a file that is being written, or whose writer was killed?"""
+    return _PARTIAL_NAME.fullmatch(name) is not None
+
+
 def sweep_partial_files(folder: str) -> int:
     """Remove what killed writers left in a folder; the number of files removed."""
     if not os.path.isdir(folder):
         return 0
-    names = [name for name in os.listdir(folder) if _PARTIAL_NAME.fullmatch(name)]
+    names = [name for name in os.listdir(folder) if is_partial_name(name)]
     for name in names:
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pydantic import ValidationError
 
 from pipeline.label_files import read_totals
+from pipeline.local_files import is_partial_name
 from pipeline.storage import (
     STORAGE_ERRORS,
     StorageOptions,
@@ -30,6 +31,7 @@ FOOTER_THREADS = 16
 
 # What a plan that was interrupted before its job.json leaves behind; anything else is not ours.
 _PLAN_NAMES = frozenset((MANIFEST_FOLDER, VOCABULARIES_FOLDER, LOCK_FILE))
+_DESKTOP_NAMES = frozenset((".DS_Store",))  # macOS puts it into every folder that is looked at
 
 
 @contextmanager
@@ -84,8 +86,8 @@ def write_job(job: JobRecord, output: str, storage: StorageOptions) -> bool:
 def sweep(output: str, storage: StorageOptions) -> None:
     """Remove what killed writers left behind; only under the output's lock."""
     with storing(output):
-        for folder in (LABELS_FOLDER, MANIFEST_FOLDER, VOCABULARIES_FOLDER):
-            sweep_temporary(join(output, folder), storage)
+        for folder in (output, *(join(output, name) for name in (LABELS_FOLDER, MANIFEST_FOLDER, VOCABULARIES_FOLDER))):
+            sweep_temporary(folder, storage)
 
 
 def done_shards(output: str, storage: StorageOptions) -> set[str]:
@@ -107,7 +109,7 @@ def _refuse_foreign(output: str, storage: StorageOptions) -> None:
     if find_info(output, storage) is None:
         return
     names = {posixpath.basename(name.rstrip("/")) for name in place.fs.ls(place.path, detail=False)}
-    foreign = sorted(names - _PLAN_NAMES - {""})
+    foreign = sorted(name for name in names - _PLAN_NAMES - _DESKTOP_NAMES - {""} if not is_partial_name(name))
     if foreign:
         shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise OutputError(

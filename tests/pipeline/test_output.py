@@ -36,7 +36,21 @@ def test_a_plan_that_was_interrupted_is_no_hindrance(tmp_path):
     for name in ("manifest", "vocabularies"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "left").write_text("half a plan")
+    (tmp_path / ".DS_Store").write_text("how a desktop shows the folder")
     assert read_job(str(tmp_path), STORAGE) is None
+
+
+def test_a_job_record_that_was_interrupted_is_no_hindrance_and_swept(tmp_path):
+    (tmp_path / f".{'0' * 32}.partial").write_text('{"format": "escnet')
+    assert read_job(str(tmp_path), STORAGE) is None
+    sweep(str(tmp_path), STORAGE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hidden_file_of_the_users_is_something_else(tmp_path):
+    (tmp_path / ".mine.partial").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds something else \(\.mine\.partial\)"):
+        read_job(str(tmp_path), STORAGE)
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path):
