@@ -2,10 +2,10 @@
 
 `single` shows the whole picture once. `sliding` is CAT-Seg's protocol (Cho et al. 2024, arXiv:2303.11797),
 which ESC-Net follows: the picture is resized to a square canvas, four overlapping windows of it and the whole
-picture go through the network, and the five are averaged. The windows step by two thirds of the patch grid,
-rounded to whole patches (16 of 24: a 640 px canvas for 384 px windows), so that window logits lie exactly on
-canvas logits and nothing but the whole view is resampled. Difference: a canvas logit is the plain mean of the
-views that cover it, where CAT-Seg averages probabilities and gives the whole view half of the weight.
+picture go through the network. The windows are averaged among themselves where they overlap, and then with the
+whole view, half and half everywhere. They step by two thirds of the patch grid, rounded to whole patches (16 of
+24: a 640 px canvas for 384 px windows), so that window logits lie exactly on canvas logits and nothing but the
+whole view is resampled. Difference: logits are averaged, where CAT-Seg averages probabilities.
 """
 
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ def view_batch(batch: Sequence[Prepared], config: ModelConfig, device: torch.dev
 
 
 def merge_views(logits: Tensor) -> Tensor:
-    """Average the views of one picture, each class for itself, so chunks of classes may be merged one by one.
+    """Average the views of one picture with CAT-Seg's weights, each class for itself, so chunks of classes may be merged one by one.
 
     Args:
         logits: (V, K, 4h, 4w) of the views of `prepare`, in its order; one or five.
@@ -90,10 +90,11 @@ def merge_views(logits: Tensor) -> Tensor:
     side = logits.shape[-1]
     step = 4 * window_stride(side // 4)
     size_hw = (side + step, side + step)
-    canvas = F.interpolate(logits[-1:].float(), size_hw, mode="bilinear", align_corners=False)[0]
-    covered = torch.ones(size_hw, device=logits.device)
+    windows = logits.new_zeros(logits.shape[1], *size_hw, dtype=torch.float32)
+    n_windows = logits.new_zeros(size_hw, dtype=torch.float32)
     corners = [(y, x) for y in (0, step) for x in (0, step)]
     for window, (y, x) in zip(logits[:-1], corners, strict=True):
-        canvas[:, y : y + side, x : x + side] += window
-        covered[y : y + side, x : x + side] += 1
-    return canvas.div_(covered)
+        windows[:, y : y + side, x : x + side] += window
+        n_windows[y : y + side, x : x + side] += 1
+    whole = F.interpolate(logits[-1:].float(), size_hw, mode="bilinear", align_corners=False)[0]
+    return windows.div_(n_windows).add_(whole).div_(2)

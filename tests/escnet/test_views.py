@@ -65,20 +65,20 @@ def test_a_batch_is_normalised_picture_by_picture():
 
 
 def merged_by_hand(logits, step):
-    """Sum and count of every view that covers a canvas logit, one by one."""
+    """Half the whole view, half the mean of the windows that cover a canvas logit, one by one."""
     side = logits.shape[-1]
     size_hw = (side + step, side + step)
-    total = F.interpolate(logits[4:], size_hw, mode="bilinear", align_corners=False)[0]
-    count = torch.ones(size_hw)
+    whole = F.interpolate(logits[4:], size_hw, mode="bilinear", align_corners=False)[0]
+    total, count = torch.zeros_like(whole), torch.zeros(size_hw)
     for view, (y, x) in enumerate([(0, 0), (0, step), (step, 0), (step, step)]):
         for i in range(side):
             for j in range(side):
                 total[:, y + i, x + j] += logits[view, :, i, j]
                 count[y + i, x + j] += 1
-    return total / count
+    return whole / 2 + total / count / 2
 
 
-def test_a_canvas_logit_is_the_mean_of_the_views_that_cover_it():
+def test_the_whole_view_counts_as_much_as_the_windows_together():
     logits = torch.randn(5, 2, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(merge_views(logits), merged_by_hand(logits, step=20), rtol=0, atol=1e-6)
 
