@@ -40,13 +40,13 @@ class Replica:
         """
         self._ready()
 
-    def annotate_shard(self, ref: ShardRef) -> ShardResult:
-        """Label one shard and publish its file."""
-        return self._ready().run(ref)
+    def annotate_shard(self, ref: ShardRef, publish_failures: bool) -> ShardResult:
+        """Label one shard and publish its file, unless every picture failed and that is not to be published."""
+        return self._ready().run(ref, publish_failures)
 
-    def counts(self) -> Counts:
-        """What this replica has done since it started."""
-        return Counts() if self._runner is None else self._runner.counts
+    def counts(self) -> dict[str, Counts]:
+        """How far the shards at hand are, by shard id."""
+        return {} if self._runner is None else self._runner.counts()
 
     def _ready(self) -> ShardRunner:
         with self._lock:
@@ -58,9 +58,9 @@ class Replica:
 def make_runner(setup: ReplicaSetup) -> ShardRunner:
     """Load the model, compile the vocabularies, and put a shard runner around them."""
     import torch
-    from escnet.segmenter import Segmenter
 
     from escnet.models import load_model
+    from escnet.segmenter import Segmenter
 
     options = setup.options
     torch.set_num_threads(options.cpus_per_actor)

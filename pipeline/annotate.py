@@ -6,9 +6,11 @@ one the output was begun with, and only shards without a label file are done.
 
 import importlib.metadata
 import platform
+import signal
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,15 +19,22 @@ from pipeline.actor import ReplicaSetup
 from pipeline.label_files import merge_totals
 from pipeline.lock import lock_output
 from pipeline.output import absolute_uri, done_shards, read_job, shard_totals, storing, sweep, write_job
-from pipeline.placement import Placement, check_placement, ray_cluster, resolve_placement, this_machine
+from pipeline.placement import Node, Placement, check_placement, ray_cluster, resolve_placement, this_machine
 from pipeline.plan import PlanDigest, Shard, cut_shards, read_plan, sweep_parts, write_plan
-from pipeline.progress import Progress
+from pipeline.progress import Progress, listing
 from pipeline.scheduler import run_shards
 from pipeline.sources import SourceSummary, list_sources
 from pipeline.storage import StorageOptions, join, write_replace
 from pipeline.summary import start_line
 from pipeline.vocabularies import load_vocabulary
-from schemas.errors import InputError, OutputError, SourceError, StoppedError, VocabularyError
+from schemas.errors import (
+    InputError,
+    JobFailedError,
+    OutputError,
+    SourceError,
+    StoppedError,
+    VocabularyError,
+)
 from schemas.job import (
     JobRecord,
     JobRequest,
@@ -108,22 +117,20 @@ def annotate(request: JobRequest) -> JobReport:
     storage = StorageOptions(endpoint_url=request.endpoint_url, profile=request.profile)
     request = request.model_copy(update={"output": absolute_uri(request.output, storage)})
     with ExitStack() as stack:
-        is_embedded = request.address is None
-        resources = this_machine() if is_embedded else stack.enter_context(ray_cluster(request.address))
-        job = _resolve(request, storage, resources)
+        nodes = this_machine() if request.address is None else stack.enter_context(ray_cluster(request.address))
+        job = _resolve(request, storage, nodes)
         sources = SourceSummary()
         read_job(request.output, storage)  # refuses a foreign output before anything is written into it
         with storing(request.output):
             stack.enter_context(lock_output(request.output, storage))
         sweep(request.output, storage)
         record = _plan(job, sources)
-        shards = read_plan(record.manifest.files, request.output, job.storage)
-        done = done_shards(request.output, job.storage)
+        shards = read_plan(record.manifest.files, request.output, storage)
+        done = done_shards(request.output, storage)
         todo = [shard for shard in shards if shard.shard_id not in done]
-        totals = shard_totals([s.shard_id for s in shards if s.shard_id in done], request.output, job.storage)
-        if todo and is_embedded:
-            stack.enter_context(ray_cluster(None))
-        totals += _label(job, todo, record, totals)
+        totals = shard_totals((s.shard_id for s in shards if s.shard_id in done), request.output, storage)
+        if todo:
+            totals = _label(job, todo, record.manifest, totals)
     return JobReport(
         output=request.output,
         n_rows=record.manifest.n_rows,
@@ -131,13 +138,13 @@ def annotate(request: JobRequest) -> JobReport:
         n_shards_before=len(shards) - len(todo),
         n_rows_now=sum(shard.n_rows for shard in todo),
         seconds=time.monotonic() - started,
-        totals=merge_totals(totals),
+        totals=totals,
         sources=sources,
         is_random=job.model.is_random,
     )
 
 
-def _resolve(request: JobRequest, storage: StorageOptions, resources: dict[str, float]) -> _Resolved:
+def _resolve(request: JobRequest, storage: StorageOptions, nodes: Sequence[Node]) -> _Resolved:
     vocabularies: dict[str, Vocabulary] = {}
     for name in request.vocabularies:
         vocabulary = load_vocabulary(name, storage)
@@ -147,9 +154,9 @@ def _resolve(request: JobRequest, storage: StorageOptions, resources: dict[str, 
             )
         vocabularies[vocabulary.name] = vocabulary
     model = resolve_model(request.model, request.allow_random_weights)
-    placement = resolve_placement(request, resources, model)
+    placement = resolve_placement(request, nodes, model)
     where = f"the cluster at {request.address}" if request.address else "this machine"
-    check_placement(placement, resources, where)
+    check_placement(placement, nodes, where=where, can_grow=request.address is not None)
     device: Literal["cpu", "cuda"] = "cuda" if placement.gpus_per_actor > 0 else "cpu"
     options = LabelOptions(
         views=request.views,
@@ -179,14 +186,16 @@ def _plan(job: _Resolved, sources: SourceSummary) -> JobRecord:
     _refuse_empty(digest, job.request)
     asked = job.record(digest.record(found.manifest.files, job.request.shard_size))
     _refuse_differences(asked, found, output)
+    if digest.has_signed:  # yesterday's signatures have expired: the same plan again, with today's
+        write_plan(_shards(job, SourceSummary()), output, job.storage)
     return found
 
 
 def _write_plan(job: _Resolved, shards: Iterable[Shard], digest: PlanDigest) -> JobRecord:
     output = job.request.output
+    files = write_plan(shards, output, job.storage)
+    _refuse_empty(digest, job.request)
     with storing(output):
-        files = write_plan(shards, output, job.storage)
-        _refuse_empty(digest, job.request)
         for name, vocabulary in job.vocabularies.items():
             uri = join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
             write_replace(uri, vocabulary_yaml(vocabulary).encode(), job.storage)
@@ -201,7 +210,7 @@ def _write_plan(job: _Resolved, shards: Iterable[Shard], digest: PlanDigest) -> 
 def _shards(job: _Resolved, sources: SourceSummary) -> Iterator[Shard]:
     request = job.request
     rows = list_sources(request.sources, job.storage, sources, image_root=request.image_root, limit=request.limit)
-    return cut_shards(rows, tuple(job.vocabularies), request.shard_size, job.identify)
+    return cut_shards(listing(rows), tuple(job.vocabularies), request.shard_size, job.identify)
 
 
 def _refuse_empty(digest: PlanDigest, request: JobRequest) -> None:
@@ -214,33 +223,50 @@ def _refuse_differences(asked: JobRecord, found: JobRecord, output: str) -> None
     differing = differences(asked, found)
     if differing:
         raise OutputError(
-            f"{public_uri(output)}: holds another job ({'; '.join(differing)}); choose another --output, "
-            f"or run the job of its {JOB_FILE} to go on with it"
+            f"{public_uri(output)}: holds another job ({'; '.join(differing)}); "
+            f"choose another --output, or give the options and pictures that {JOB_FILE} there was begun with"
         )
 
 
-def _label(job: _Resolved, todo: list[ShardRef], record: JobRecord, done: list[ShardTotals]) -> list[ShardTotals]:
-    """Run the shards that are left; the totals of each."""
-    if not todo:
-        return []
-    identity = {
-        "model": job.model.fingerprint,
-        "options": job.options.model_dump(),
-        "vocabulary_fingerprints": record.vocabularies,
-    }
+def _label(job: _Resolved, todo: list[ShardRef], plan: ManifestRecord, before: ShardTotals) -> ShardTotals:
+    """Run the shards that are left; the totals of the whole output."""
+    identity = {"model": job.model.fingerprint, "options": job.options.model_dump()}
     setup = ReplicaSetup(job.model, job.vocabularies, job.options, job.request.output, job.storage, identity)
-    initial = sum(totals.rows for totals in done)
-    finished: list[ShardTotals] = []
     n_actors = min(job.placement.n_actors, len(todo))
-    plan = record.manifest
+    totals = before
     try:
-        with Progress(plan.n_rows, initial) as progress:
+        with ExitStack() as stack:
+            progress = stack.enter_context(Progress(plan.n_rows, before.rows))
             progress.say(start_line(plan.n_rows, plan.n_shards, plan.n_shards - len(todo), job.options, n_actors))
-            for result in run_shards(todo, setup, job.placement, progress):
-                finished.append(result.totals)
-    except KeyboardInterrupt as stop:
-        n_done, n_shards = len(done) + len(finished), plan.n_shards
-        raise StoppedError(
-            f"stopped; {n_done} of {n_shards} shards are done and kept, the same command goes on with the rest"
-        ) from stop
-    return finished
+            if job.request.address is None:
+                stack.enter_context(ray_cluster(None))
+            stack.enter_context(_sigterm_stops())
+            has_labels = before.labelled > 0
+            for result in run_shards(todo, setup, job.placement, progress, has_labels=has_labels):
+                totals = merge_totals((totals, result.totals))
+    except KeyboardInterrupt as stop:  # the actors are gone by now: what lies there is what is done
+        n_done = len(done_shards(job.request.output, job.storage))
+        line = f"stopped; {n_done} of {plan.n_shards} shards are done and kept, the same command goes on with the rest"
+        raise (JobFailedError if isinstance(stop, _Terminated) else StoppedError)(line) from stop
+    return totals
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: stops as Ctrl-C does."""
+
+
+@contextmanager
+def _sigterm_stops() -> Iterator[None]:
+    """Let SIGTERM end a job in order; Ray's own handler would end the process with a dump of its stack."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -12,6 +12,7 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -98,7 +99,9 @@ _TRANSPOSE_OF_ORIENTATION = {
 }
 
 
-def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
+def decode(
+    data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, admit: Callable[[int], object] = lambda _: None
+) -> np.ndarray:
     """The picture in `data` as it is meant to be seen.
 
     EXIF orientation is applied, alpha is laid over white, animations give their first frame, and more than
@@ -108,6 +111,7 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
     Args:
         data: the bytes of a JPEG, PNG, GIF, BMP, TIFF, WebP or AVIF file.
         max_pixels: a picture of exactly so many pixels still passes; decided before any pixel is decoded.
+        admit: called with the number of pixels before any is decoded; may wait until there is memory.
 
     Returns:
         (H, W, 3) uint8, RGB, H and W after orientation.
@@ -125,6 +129,7 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
         _check_size(image.size, max_pixels)
         if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
             _check_png(data)
+        admit(image.width * image.height)
         image.load()
         return _to_rgb(_oriented(image))
     except MemoryError as error:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
-from pipeline.label_files import read_totals
+from pipeline.label_files import merge_totals, read_totals
 from pipeline.local_files import is_partial_name
 from pipeline.storage import (
     STORAGE_ERRORS,
@@ -97,11 +97,11 @@ def done_shards(output: str, storage: StorageOptions) -> set[str]:
     return {file.name.removesuffix(".parquet") for file in files}
 
 
-def shard_totals(shard_ids: Iterable[str], output: str, storage: StorageOptions) -> list[ShardTotals]:
-    """What the footers of label files say, read side by side."""
-    uris = [join(output, f"{LABELS_FOLDER}/{shard_id}.parquet") for shard_id in shard_ids]
+def shard_totals(shard_ids: Iterable[str], output: str, storage: StorageOptions) -> ShardTotals:
+    """What the footers of label files add up to, read side by side."""
+    uris = (join(output, f"{LABELS_FOLDER}/{shard_id}.parquet") for shard_id in shard_ids)
     with storing(output), ThreadPoolExecutor(FOOTER_THREADS) as pool:
-        return list(pool.map(lambda uri: read_totals(uri, storage), uris))
+        return merge_totals(pool.map(lambda uri: read_totals(uri, storage), uris))
 
 
 def _refuse_foreign(output: str, storage: StorageOptions) -> None:

@@ -1,12 +1,13 @@
-"""Where actors go: what a job asks of a cluster, what there is, and the cluster itself."""
+"""Where actors go: what a job asks of a cluster, what its nodes have, and the cluster itself."""
 
 import logging
 import math
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,9 +16,12 @@ from escnet.models import ResolvedModel
 from schemas.errors import PlacementError
 from schemas.job import JobRequest
 
+Node = dict[str, float]  # resources of one node by Ray's names: CPU, GPU, memory in bytes
+
 WORKING_BYTES = 3 * 2**29  # what a replica needs beside its weights: libraries, one picture's tensors, label maps
-KNOCK_TIMEOUT_S = 5.0
 OBJECT_STORE_BYTES = 100 * 2**20  # shard references only: pictures never pass through the object store
+KNOCK_TIMEOUT_S = 5.0
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -29,34 +33,22 @@ class Placement:
     gpus_per_actor: float
 
 
-def this_machine() -> dict[str, float]:
-    """The resources of this machine, by Ray's names."""
-    return {"CPU": local_cpus(), "GPU": local_gpus(), "memory": psutil.virtual_memory().available}
-
-
-def resolve_placement(request: JobRequest, resources: dict[str, float], model: ResolvedModel) -> Placement:
-    """What the user asked for, and defaults for the rest: an actor a GPU, or a core as far as memory allows."""
-    has_gpu = resources.get("GPU", 0) > 0
-    gpus = request.gpus_per_actor if request.gpus_per_actor is not None else float(has_gpu)
-    if request.actors is not None:
-        return Placement(request.actors, request.cpus_per_actor, gpus)
-    by_cpu = resources.get("CPU", 0) // request.cpus_per_actor
-    by_gpu = resources.get("GPU", 0) // gpus if gpus else math.inf
-    by_memory = resources.get("memory", math.inf) // replica_bytes(model) if not gpus else math.inf
-    return Placement(max(1, int(min(by_cpu, by_gpu, by_memory))), request.cpus_per_actor, gpus)
-
-
-def replica_bytes(model: ResolvedModel) -> int:
-    """Memory to reckon with for one replica on a CPU: the weights twice, and room to work."""
-    towers = (model.config.clip["vision_cfg"], model.config.clip["text_cfg"])
-    n_weights = sum(12 * tower["layers"] * tower["width"] ** 2 for tower in towers)  # a transformer's matrices
-    n_weights += towers[1]["vocab_size"] * towers[1]["width"]
-    return WORKING_BYTES + 2 * 4 * n_weights
+def this_machine() -> list[Node]:
+    """The one node of an embedded cluster: what this process may use, in a container what the container may."""
+    memory = psutil.virtual_memory().available
+    with suppress(OSError, ValueError):  # no cgroup, or "max"
+        limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        memory = min(memory, max(0, limit - used))
+    return [{"CPU": local_cpus(), "GPU": local_gpus(), "memory": memory}]
 
 
 def local_cpus() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPU cores this process may use, at least 1."""
+    n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no cgroup, or "max"
+        quota, period = map(int, (_CGROUP / "cpu.max").read_text().split())
+        n_cpus = min(n_cpus, quota // period)
+    return max(1, n_cpus)
 
 
 def local_gpus() -> int:
@@ -68,9 +60,56 @@ def local_gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+def resolve_placement(request: JobRequest, nodes: Sequence[Node], model: ResolvedModel) -> Placement:
+    """What the user asked for, and defaults for the rest: an actor a GPU, or a core as far as memory allows."""
+    gpus = request.gpus_per_actor
+    if gpus is None:
+        gpus = float(any(node.get("GPU", 0) >= 1 for node in nodes))
+    asked = Placement(request.actors or 1, request.cpus_per_actor, gpus)
+    if request.actors is not None:
+        return asked
+    by_memory = [math.inf if gpus else node.get("memory", math.inf) // replica_bytes(model) for node in nodes]
+    n_actors = sum(min(_room(node, asked), most) for node, most in zip(nodes, by_memory, strict=True))
+    return Placement(max(1, int(n_actors)), asked.cpus_per_actor, gpus)
+
+
+def check_placement(placement: Placement, nodes: Sequence[Node], *, where: str, can_grow: bool) -> None:
+    """Refuse what can never be placed.
+
+    Args:
+        can_grow: a cluster, to which nodes may be added: only an actor that no node could hold is refused.
+
+    Raises:
+        PlacementError: says what was asked for and what there is.
+    """
+    if placement.gpus_per_actor > 1 and placement.gpus_per_actor % 1:
+        raise PlacementError(f"--gpus-per-actor {placement.gpus_per_actor:g}: expected a whole number, or less than 1")
+    room = sum(_room(node, placement) for node in nodes)
+    each = f"{placement.cpus_per_actor} CPU and {placement.gpus_per_actor:g} GPU"
+    has = " + ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes[:4])
+    has += f" and {len(nodes) - 4} nodes more" if len(nodes) > 4 else ""
+    if room == 0:
+        raise PlacementError(
+            f"an actor with {each} fits no node: {where} has {has}; lower --cpus-per-actor or --gpus-per-actor"
+        )
+    if placement.n_actors > room and not can_grow:
+        raise PlacementError(
+            f"{placement.n_actors} actors with {each} each do not fit: {where} has {has}, "
+            f"room for {room}; lower --actors, --cpus-per-actor or --gpus-per-actor"
+        )
+
+
+def replica_bytes(model: ResolvedModel) -> int:
+    """Memory to reckon with for one replica on a CPU: the weights twice, and room to work."""
+    towers = (model.config.clip["vision_cfg"], model.config.clip["text_cfg"])
+    n_weights = sum(12 * tower["layers"] * tower["width"] ** 2 for tower in towers)  # a transformer's matrices
+    n_weights += towers[1]["vocab_size"] * towers[1]["width"]
+    return WORKING_BYTES + 2 * 4 * n_weights
+
+
 @contextmanager
-def ray_cluster(address: str | None) -> Iterator[dict[str, float]]:
-    """Connect to a cluster, or start an embedded one; yields its total resources.
+def ray_cluster(address: str | None) -> Iterator[list[Node]]:
+    """Connect to a cluster, or start an embedded one; yields the resources of its nodes.
 
     Raises:
         PlacementError: no cluster answers at `address`.
@@ -81,27 +120,33 @@ def ray_cluster(address: str | None) -> Iterator[dict[str, float]]:
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address is None:
-        ray.init(
-            address="local",
-            num_cpus=local_cpus(),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **quiet,
-        )
+        local: dict[str, Any] = {
+            "num_cpus": local_cpus(),
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "include_dashboard": False,
+        }
+        ray.init(address="local", **local, **quiet)
     else:
         try:
             _knock(address)
             ray.init(address=address, **quiet)
         except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise PlacementError(
-                f"--address {address}: no Ray cluster answers there ({reason}); "
-                "start one with `ray start --head`, or leave --address out to use this machine"
-            ) from error
+            raise PlacementError(_no_cluster(address, error)) from error
+    _silence(ray)
     try:
-        yield ray.cluster_resources()
+        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
+
+
+def _room(node: Node, placement: Placement) -> int:
+    """How many actors a node holds when it holds nothing else. A fraction of a GPU is a fraction of one GPU."""
+    by_cpu = int(node.get("CPU", 0) // placement.cpus_per_actor)
+    gpus = placement.gpus_per_actor
+    if not gpus:
+        return by_cpu
+    n_gpus = int(node.get("GPU", 0))
+    return min(by_cpu, n_gpus // int(gpus) if gpus >= 1 else n_gpus * int(1 / gpus + 1e-9))
 
 
 def _knock(address: str) -> None:
@@ -111,16 +156,19 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_TIMEOUT_S).close()
 
 
-def check_placement(placement: Placement, resources: dict[str, float], where: str) -> None:
-    """Refuse what can never be placed.
+def _no_cluster(address: str, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "auth" in str(error).lower():
+        return (
+            f"--address {address}: the cluster refuses the token; set RAY_AUTH_MODE and RAY_AUTH_TOKEN as on its head"
+        )
+    return (
+        f"--address {address}: no Ray cluster answers there ({reason}); "
+        "start one with `ray start --head`, or leave --address out to use this machine"
+    )
 
-    Raises:
-        PlacementError: says what was asked for and what there is.
-    """
-    for name, each in (("CPU", placement.cpus_per_actor), ("GPU", placement.gpus_per_actor)):
-        asked, there = placement.n_actors * each, resources.get(name, 0)
-        if asked > there + 1e-9:
-            raise PlacementError(
-                f"{placement.n_actors} actors with {each:g} {name} each need {asked:g} {name}s, {where} has {there:g}; "
-                f"ask for at most {math.floor(there / each)} actors, or for fewer {name}s per actor"
-            )
+
+def _silence(ray: Any) -> None:
+    """Ray tells the terminal of every process that dies, whatever its log level; the scheduler says it in a line."""
+    with suppress(AttributeError):
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None

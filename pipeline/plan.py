@@ -14,12 +14,13 @@ from dataclasses import dataclass, fields
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.output import storing
 from pipeline.storage import StorageOptions, join, list_files, open_file, remove, write_replace
 from schemas.errors import ManifestError, OutputError
 from schemas.fingerprint import fingerprint
 from schemas.job import ManifestRecord, ShardRef
 from schemas.layout import MANIFEST_FOLDER
-from schemas.manifest import MANIFEST_SCHEMA, ManifestRow
+from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, public_uri
 
 SHARDS_KEY = b"escnet.shards"
 MAX_ROWS_PER_FILE = 65_536
@@ -75,12 +76,14 @@ class PlanDigest:
     def __init__(self) -> None:
         self.n_rows = 0
         self.n_shards = 0
+        self.has_signed = False  # some address carries a signature, which expires
         self._hash = hashlib.sha256()
 
     def watch(self, shards: Iterable[Shard]) -> Iterator[Shard]:
         for shard in shards:
             self.n_rows += len(shard.rows)
             self.n_shards += 1
+            self.has_signed = self.has_signed or any(row.uri != public_uri(row.uri) for row in shard.rows)
             self._hash.update(f"{shard.shard_id}\n".encode())
             yield shard
 
@@ -168,5 +171,6 @@ class _ManifestPart:
 def _publish(part: _ManifestPart, number: int, output: str, options: StorageOptions) -> str:
     # Named by what it holds: two drivers that begin different jobs at one moment overwrite nothing of each other.
     name = f"part-{number:05d}-{fingerprint(part.shards)[:8]}.parquet"
-    write_replace(join(output, f"{MANIFEST_FOLDER}/{name}"), part.finish(), options)
+    with storing(output):
+        write_replace(join(output, f"{MANIFEST_FOLDER}/{name}"), part.finish(), options)
     return name

@@ -41,7 +41,7 @@ class Progress:
         self._bar = tqdm(
             total=total,
             initial=initial,
-            unit="picture",
+            unit=" pictures",
             smoothing=0.1,
             dynamic_ncols=True,
             disable=not self._is_terminal,
@@ -53,7 +53,7 @@ class Progress:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.close()
 
-    def update(self, n_done: int, n_failed: int) -> None:
+    def update(self, n_done: int, n_failed: int, *, is_loading: bool) -> None:
         """Say how many pictures this run has done so far, and how many of them failed."""
         done = min(self._total, max(self._done, self._initial + n_done))
         self._bar.update(done - self._done)
@@ -66,15 +66,16 @@ class Progress:
             self._started = now  # the model is still loading: no part of the rate
         if not self._is_terminal and now - self._last_line >= LINE_EVERY_S:
             self._last_line = now
-            self._write_line(now)
+            self._write_line(now, is_loading)
 
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""
         tqdm.write(text, file=sys.stderr)
 
-    def _write_line(self, now: float) -> None:
+    def _write_line(self, now: float, is_loading: bool) -> None:
         rate = (self._done - self._initial) / max(now - self._started, 1e-9)
         failed = f", {self._failed:,} failed" if self._failed else ""
         left = (self._total - self._done) / rate if rate > 0 else 0.0
-        pace = f"{rate:.2f} a second, {left:.0f} s left" if rate > 0 else "the model is being loaded"
-        self.say(f"{self._done:,} of {self._total:,} pictures{failed}, {pace}")
+        pace = f", {rate:.2f} a second, {left:.0f} s left" if rate > 0 else ""
+        loading = "; the model is being loaded" if is_loading else ""
+        self.say(f"{self._done:,} of {self._total:,} pictures{failed}{pace}{loading}")

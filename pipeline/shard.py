@@ -7,16 +7,17 @@ its window while the first holds the model, so that the model does not wait betw
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
+from pipeline.budget import PixelBudget
 from pipeline.decode import decode
 from pipeline.encode import encode_picture, failed_row
 from pipeline.fetch import fetch
@@ -26,7 +27,7 @@ from pipeline.plan import read_shard_rows
 from pipeline.storage import StorageOptions, join, write_new
 from schemas.errors import ErrorStage, JobFailedError, PictureError
 from schemas.job import ShardRef
-from schemas.labels import LABELLED, LabelRow, ShardTotals
+from schemas.labels import FAILED, LABELLED, LabelRow, ShardTotals
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import ManifestRow
 from schemas.vocabulary import Vocabulary
@@ -38,8 +39,8 @@ N_READ_THREADS = 4  # fetching waits for the network; decoding and resizing rele
 N_ENCODE_THREADS = 2
 WINDOW_BATCHES = 3  # batches of prepared pictures kept ready
 MIN_WINDOW = 8
-MAX_WAITING_TO_ENCODE = 4  # label maps are as large as their pictures; the model waits beyond this
-STOP_AFTER_FAILURES = 100  # a run whose first hundred pictures all fail has one cause, not a hundred
+READ_PIXELS = 64 * 2**20  # decoded at a time, some 7 bytes a pixel; a larger picture is decoded alone
+ENCODE_PIXELS = 32 * 2**20  # label maps waiting to be encoded or being so, some 10 bytes a pixel
 
 log = logging.getLogger(__name__)
 
@@ -57,28 +58,29 @@ class Segmenter(Protocol):
     def segment(self, batch: Sequence[Any], vocabulary: Any) -> list["Segmentation"]: ...
 
 
-@dataclass
+@dataclass(frozen=True)
 class Counts:
-    """What a runner has done so far; `seconds` by stage are summed over threads."""
+    """Pictures of a shard, or of a job, so far."""
 
     labelled: int = 0
     failed: int = 0
-    last_error: str = ""
-    seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "segment": 0.0, "encode": 0.0})
+
+    @property
+    def done(self) -> int:
+        return self.labelled + self.failed
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.labelled + other.labelled, self.failed + other.failed)
 
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What became of one shard. `published` is false where its file was already there."""
+    """What became of one shard. A shard is withheld if all its pictures failed and that was not to be published."""
 
     shard_id: str
     totals: ShardTotals
-    published: bool
-    seconds: float
-
-
-class EveryPictureFailed(Exception):
-    """The first hundred pictures of a runner all failed; the shard is not published."""
+    is_withheld: bool
+    last_error: str
 
 
 class ShardRunner:
@@ -102,7 +104,6 @@ class ShardRunner:
         max_pixels: int,
         identity: dict,
     ) -> None:
-        self.counts = Counts()
         self._segmenter = segmenter
         self._compiled = compiled
         self._output = output
@@ -110,52 +111,75 @@ class ShardRunner:
         self._batch_size = batch_size
         self._max_pixels = max_pixels
         self._identity = identity
-        self._model_turn = threading.Lock()
+        self._at_hand: dict[str, Counts] = {}
         self._counts_lock = threading.Lock()
         self._read_pool = ThreadPoolExecutor(N_READ_THREADS, thread_name_prefix="read")
+        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")  # shards take turns, first come first
         self._encode_pool = ThreadPoolExecutor(N_ENCODE_THREADS, thread_name_prefix="encode")
-        self._encode_slots = threading.Semaphore(MAX_WAITING_TO_ENCODE)
+        self._read_budget = PixelBudget(READ_PIXELS)
+        self._encode_budget = PixelBudget(ENCODE_PIXELS)
 
-    def run(self, ref: ShardRef) -> ShardResult:
-        """Label one shard and publish its file.
+    def run(self, ref: ShardRef, publish_failures: bool = True) -> ShardResult:
+        """Label one shard and publish its file, unless every picture failed and that is not to be published.
 
         Raises:
-            EveryPictureFailed: nothing was labelled in the runner's first hundred pictures or more.
             JobFailedError: the output cannot be read or written.
         """
-        started = time.monotonic()
         with storing(self._output, JobFailedError):
             rows = read_shard_rows(ref, self._output, self._storage)
         vocabulary, compiled = self._compiled[ref.vocabulary]
-        ready = _in_order(self._read_pool, self._read, rows, window=max(MIN_WINDOW, WINDOW_BATCHES * self._batch_size))
-        with self._model_turn:
-            done = self._segment_all(rows, ready, vocabulary, compiled)
-        labels = [future.result() for future in done]
-        if self.counts.labelled == 0 and self.counts.failed >= STOP_AFTER_FAILURES:
-            raise EveryPictureFailed(self.counts.last_error)
-        data = label_file_bytes(labels, {**self._identity, "shard_id": ref.shard_id, "vocabulary": ref.vocabulary})
-        uri = join(self._output, f"{LABELS_FOLDER}/{ref.shard_id}.parquet")
-        with storing(uri, JobFailedError):
-            published = write_new(uri, data, self._storage)
-        return ShardResult(ref.shard_id, totals_of(labels), published, time.monotonic() - started)
+        self._at_hand[ref.shard_id] = Counts()
+        try:
+            window = max(MIN_WINDOW, WINDOW_BATCHES * self._batch_size)
+            ready = _in_order(self._read_pool, self._read, rows, window=window)
+            done = self._model_thread.submit(self._segment_all, ref, rows, ready, vocabulary, compiled).result()
+            labels = [future.result() for future in done]
+        finally:
+            del self._at_hand[ref.shard_id]
+        return self._publish(ref, labels, vocabulary, publish_failures)
+
+    def counts(self) -> dict[str, Counts]:
+        """How far the shards at hand are, by shard id."""
+        return dict(self._at_hand)
+
+    def _publish(
+        self, ref: ShardRef, labels: list[LabelRow], vocabulary: Vocabulary, publish_failures: bool
+    ) -> ShardResult:
+        totals = totals_of(labels)
+        is_withheld = totals.labelled == 0 and not publish_failures
+        if not is_withheld:
+            identity = {
+                **self._identity,
+                "shard_id": ref.shard_id,
+                "vocabulary": ref.vocabulary,
+                "vocabulary_fingerprint": vocabulary.fingerprint,
+            }
+            uri = join(self._output, f"{LABELS_FOLDER}/{ref.shard_id}.parquet")
+            with storing(uri, JobFailedError):
+                write_new(uri, label_file_bytes(labels, identity), self._storage)
+        failed = [f"{row.error_stage}/{row.error_kind}: {row.error_message}" for row in labels if row.status == FAILED]
+        return ShardResult(ref.shard_id, totals, is_withheld, failed[-1] if failed else "")
 
     def _read(self, row: ManifestRow) -> Prepared | PictureError:
         """Fetch, decode and resize one picture. A bad picture is a value, not an exception."""
-        started = time.monotonic()
         stage: ErrorStage = "fetch"
         try:
             data = fetch(row, self._storage)
             stage = "decode"
-            return self._segmenter.prepare(decode(data, max_pixels=self._max_pixels))
+            with ExitStack() as held:
+                decoded = decode(
+                    data,
+                    max_pixels=self._max_pixels,
+                    admit=lambda n_pixels: held.enter_context(self._read_budget.take(n_pixels)),
+                )
+                return self._segmenter.prepare(decoded)
         except PictureError as error:
             return error
         except Exception as error:
             return _unexpected(stage, error, row)
-        finally:
-            self._spend("read", started)
 
     def _segment_all(
-        self, rows: list[ManifestRow], ready: Iterable, vocabulary: Vocabulary, compiled: Any
+        self, ref: ShardRef, rows: list[ManifestRow], ready: Iterable, vocabulary: Vocabulary, compiled: Any
     ) -> list[Future[LabelRow]]:
         """Run the model over prepared pictures in batches cut by position; encoding goes on behind it."""
         done: list[Future[LabelRow]] = []
@@ -163,24 +187,22 @@ class ShardRunner:
             pictures = [item for item in batch if not isinstance(item, PictureError)]
             results = iter(self._segment(pictures, compiled))
             for position, item in zip(positions, batch, strict=True):
-                outcome = item if isinstance(item, PictureError) else next(results)
                 size_hw = None if isinstance(item, PictureError) else item.size_hw
-                self._encode_slots.acquire()
-                done.append(self._encode_pool.submit(self._encode, rows[position], vocabulary, outcome, size_hw))
+                outcome = item if isinstance(item, PictureError) else next(results)
+                # The model waits here while label maps, as large as their pictures, wait to be encoded.
+                self._encode_budget.acquire(_n_pixels(size_hw))
+                done.append(self._encode_pool.submit(self._encode, ref, rows[position], vocabulary, outcome, size_hw))
         return done
 
     def _segment(self, pictures: list, compiled: Any) -> list:
         """One result a picture: a segmentation or a PictureError. A batch that fails is halved until it does not."""
         if not pictures:
             return []
-        started = time.monotonic()
         failure: PictureError | None = None
         try:
             return self._segmenter.segment(pictures, compiled)
         except Exception as error:
             failure = _segment_error(error)
-        finally:
-            self._spend("segment", started)
         # Out of the handler, so that what the failed call held is free again before a part of it is tried.
         half = len(pictures) // 2
         if not half:
@@ -188,15 +210,19 @@ class ShardRunner:
         return self._segment(pictures[:half], compiled) + self._segment(pictures[half:], compiled)
 
     def _encode(
-        self, row: ManifestRow, vocabulary: Vocabulary, outcome: object, size_hw: tuple[int, int] | None
+        self,
+        ref: ShardRef,
+        row: ManifestRow,
+        vocabulary: Vocabulary,
+        outcome: object,
+        size_hw: tuple[int, int] | None,
     ) -> LabelRow:
-        started = time.monotonic()
         try:
             label = self._encode_outcome(row, vocabulary, outcome, size_hw)
         finally:
-            self._encode_slots.release()
-            self._spend("encode", started)
-        self._count(label)
+            self._encode_budget.release(_n_pixels(size_hw))
+        with self._counts_lock:
+            self._at_hand[ref.shard_id] += Counts(1, 0) if label.status == LABELLED else Counts(0, 1)
         return label
 
     def _encode_outcome(
@@ -209,17 +235,9 @@ class ShardRunner:
         except Exception as error:
             return failed_row(row, vocabulary.name, _unexpected("encode", error, row), size_hw)
 
-    def _count(self, label: LabelRow) -> None:
-        with self._counts_lock:
-            if label.status == LABELLED:
-                self.counts.labelled += 1
-            else:
-                self.counts.failed += 1
-                self.counts.last_error = f"{label.error_stage}/{label.error_kind}: {label.error_message}"
 
-    def _spend(self, stage: str, started: float) -> None:
-        with self._counts_lock:
-            self.counts.seconds[stage] += time.monotonic() - started
+def _n_pixels(size_hw: tuple[int, int] | None) -> int:
+    return 0 if size_hw is None else size_hw[0] * size_hw[1]
 
 
 def _in_order(pool: ThreadPoolExecutor, work: Callable, items: Iterable, *, window: int) -> Iterator:

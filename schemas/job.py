@@ -114,6 +114,10 @@ def shard_identity(
     )
 
 
+def _named(model: ModelRecord) -> str:
+    return f"{model.name} {model.fingerprint}"
+
+
 def differences(asked: JobRecord, found: JobRecord) -> list[str]:
     """What of a job differs from the one an output was begun with, each as "what: found there, asked for now"."""
     said: list[str] = []
@@ -123,7 +127,8 @@ def differences(asked: JobRecord, found: JobRecord) -> list[str]:
             said.append(f"{what}: {there} there, {now} now")
 
     compare("schema version", found.schema_version, asked.schema_version)
-    compare("model", f"{found.model.name} {found.model.fingerprint}", f"{asked.model.name} {asked.model.fingerprint}")
+    if found.model.fingerprint != asked.model.fingerprint:
+        said.append(f"model: {_named(found.model)} there, {_named(asked.model)} now")
     for name in sorted({*found.vocabularies, *asked.vocabularies}):
         compare(f"vocabulary {name}", found.vocabularies.get(name, "none"), asked.vocabularies.get(name, "none"))
     options_there, options_now = found.options.model_dump(), asked.options.model_dump()

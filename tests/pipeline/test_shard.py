@@ -11,7 +11,7 @@ from PIL import Image
 
 from escnet.scoring import Segmentation
 from pipeline.plan import cut_shards, read_plan, write_plan
-from pipeline.shard import EveryPictureFailed, ShardRunner
+from pipeline.shard import Counts, ShardRunner
 from pipeline.storage import StorageOptions
 from schemas.errors import PictureError
 from schemas.manifest import ManifestRow
@@ -95,7 +95,7 @@ def test_rows_come_in_manifest_order_whatever_the_batch(tmp_path, batch_size):
     found = read(tmp_path, ref)
     assert [row["image_id"] for row in found] == [f"{i}.png" for i in range(20)]
     assert [row["classes"][0]["class_id"] for row in found] == [int(value > 127) for value in values]
-    assert (result.totals.rows, result.totals.labelled, result.published) == (20, 20, True)
+    assert (result.totals.rows, result.totals.labelled, result.is_withheld) == (20, 20, False)
 
 
 def test_a_batch_is_cut_by_position_whatever_fails_before_it(tmp_path):
@@ -138,21 +138,42 @@ def test_a_second_run_of_a_shard_changes_nothing(tmp_path):
     (ref,) = planned(tmp_path, [png(1)])
     runner(tmp_path, LightOrDark()).run(ref)
     before = (tmp_path / "labels" / f"{ref.shard_id}.parquet").read_bytes()
-    again = runner(tmp_path, LightOrDark(failing={1: RuntimeError()})).run(ref)
-    assert not again.published
+    runner(tmp_path, LightOrDark(failing={1: RuntimeError()})).run(ref)
     assert (tmp_path / "labels" / f"{ref.shard_id}.parquet").read_bytes() == before
 
 
-def test_where_the_first_hundred_pictures_all_fail_nothing_is_published(tmp_path):
-    (ref,) = planned(tmp_path, [b"no picture"] * 100)
-    with pytest.raises(EveryPictureFailed, match="decode/not_an_image"):
-        runner(tmp_path, LightOrDark()).run(ref)
+def test_a_shard_of_failures_is_withheld_until_it_may_be_published(tmp_path):
+    (ref,) = planned(tmp_path, [b"no picture"] * 3)
+    result = runner(tmp_path, LightOrDark()).run(ref, publish_failures=False)
+    assert result.is_withheld
+    assert result.last_error.startswith("decode/not_an_image: ")
     assert not list(tmp_path.glob("labels/*"))
+    assert not runner(tmp_path, LightOrDark()).run(ref, publish_failures=True).is_withheld
+    assert [row["status"] for row in read(tmp_path, ref)] == ["failed"] * 3
 
 
-def test_fewer_failures_than_a_hundred_are_rows(tmp_path):
-    (ref,) = planned(tmp_path, [b"no picture"] * 99)
-    assert runner(tmp_path, LightOrDark()).run(ref).totals.failed == {"decode/not_an_image": 99}
+def test_a_shard_with_one_label_is_never_withheld(tmp_path):
+    (ref,) = planned(tmp_path, [b"no picture", png(1)])
+    assert not runner(tmp_path, LightOrDark()).run(ref, publish_failures=False).is_withheld
+    assert [row["status"] for row in read(tmp_path, ref)] == ["failed", "labelled"]
+
+
+def test_what_is_at_hand_is_counted_while_it_is(tmp_path):
+    seen = []
+    model = LightOrDark(on_segment=lambda _: seen.append(one.counts()))
+    (ref,) = planned(tmp_path, [png(1), b"", png(2)])
+    one = runner(tmp_path, model)
+    one.run(ref)
+    assert seen[0] == {ref.shard_id: Counts()}
+    assert one.counts() == {}
+
+
+def test_a_failing_batch_is_halved_and_its_other_pictures_are_labelled(tmp_path):
+    model = LightOrDark(failing={3: MemoryError()})
+    (ref,) = planned(tmp_path, [png(value) for value in (1, 2, 3, 4)])
+    runner(tmp_path, model, batch_size=4).run(ref)
+    assert model.batches == [[1, 2, 3, 4], [1, 2], [3, 4], [3], [4]]
+    assert [row["error_kind"] for row in read(tmp_path, ref)] == [None, None, "out_of_memory", None]
 
 
 def test_the_next_shard_is_read_while_the_model_is_at_work(tmp_path):
@@ -175,4 +196,3 @@ def test_the_next_shard_is_read_while_the_model_is_at_work(tmp_path):
         thread.join(30)
     assert next_was_read.is_set()
     assert [len(read(tmp_path, ref)) for ref in (first, second)] == [2, 2]
-    assert one.counts.labelled == 4

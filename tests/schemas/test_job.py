@@ -64,6 +64,8 @@ def record(**changes) -> JobRecord:
 
 def test_the_same_job_has_no_differences():
     assert differences(record(), record(sources=("./photos/",), versions={"torch": "2"})) == []
+    renamed = ModelRecord(name="renamed.safetensors", fingerprint="f", is_random=False)
+    assert differences(record(), record(model=renamed)) == []
 
 
 @pytest.mark.parametrize(

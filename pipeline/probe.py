@@ -1,0 +1,60 @@
+"""A job whose first hundred pictures all fail has one cause, not a hundred: stop before it is all written down.
+
+Until one picture of the job is labelled, shards in which every picture failed are withheld from the output.
+If the shards that hold the job's first hundred pictures all come back so, the job stops; as soon as one
+picture succeeds, what was withheld is done again and published.
+"""
+
+from collections.abc import Iterable
+
+from schemas.errors import JobFailedError
+from schemas.job import ShardRef
+
+STOP_AFTER_FAILURES = 100
+
+
+class Probe:
+    """Watches the first shards of a job.
+
+    Args:
+        shards: what is to be done, in order.
+        has_labels: some picture of the output is labelled already, so there is nothing to find out.
+    """
+
+    def __init__(self, shards: Iterable[ShardRef], *, has_labels: bool) -> None:
+        self._first: set[str] = set()
+        n_rows = 0
+        for ref in shards:
+            if n_rows >= STOP_AFTER_FAILURES:
+                break
+            self._first.add(ref.shard_id)
+            n_rows += ref.n_rows
+        self.passed = has_labels or n_rows < STOP_AFTER_FAILURES
+        self._withheld: list[ShardRef] = []
+        self._last_error = ""
+
+    def withhold(self, ref: ShardRef, last_error: str) -> None:
+        """Every picture of this shard failed, and it was not published."""
+        self._withheld.append(ref)
+        self._last_error = last_error
+
+    def pass_(self) -> None:
+        """A picture was labelled."""
+        self.passed = True
+
+    def take_released(self) -> list[ShardRef]:
+        """The shards that may now be done again and published, once."""
+        if not self.passed:
+            return []
+        released, self._withheld = self._withheld, []
+        return released
+
+    def check(self) -> None:
+        """Raises:
+        JobFailedError: all of the first shards were withheld, and nothing at all was labelled.
+        """
+        if not self.passed and self._first <= {ref.shard_id for ref in self._withheld}:
+            raise JobFailedError(
+                f"the first {STOP_AFTER_FAILURES} pictures all failed, the last one with {self._last_error}; "
+                "nothing was written: mend the cause, then give the same command again"
+            )
