@@ -3,6 +3,7 @@
 import random
 import time
 
+from pipeline.local_files import NO_REGULAR_FILE
 from pipeline.storage import STORAGE_ERRORS, StorageOptions, classify, read_bytes
 from schemas.errors import ErrorKind, PictureError
 from schemas.manifest import ManifestRow, public_uri
@@ -46,7 +47,8 @@ def _read(row: ManifestRow, options: StorageOptions) -> bytes:
         except STORAGE_ERRORS as error:
             kind, n_failed = classify(error), n_failed + 1
             if kind != "storage" or n_failed == N_ATTEMPTS:
-                raise _failure(row, kind, _MESSAGES[kind]) from error
+                is_special = isinstance(error, OSError) and error.errno == NO_REGULAR_FILE
+                raise _failure(row, kind, "not a regular file" if is_special else _MESSAGES[kind]) from error
         time.sleep(FIRST_WAIT_S * 2 ** (n_failed - 1) * random.uniform(0.5, 1.0))
 
 

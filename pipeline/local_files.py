@@ -1,14 +1,16 @@
-"""Local files that appear whole or not at all."""
+"""Local files: written so that they appear whole or not at all, read only where there is an end to read to."""
 
 import errno
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
 _PARTIAL_NAME = re.compile(r"\.[0-9a-f]{32}\.partial")
+NO_REGULAR_FILE = errno.ENXIO  # what the kernel says itself where a socket is opened
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -36,6 +38,19 @@ def new_local_file(path: str, *, replace: bool) -> Iterator[IO[bytes]]:
         with suppress(FileNotFoundError):
             os.unlink(partial)
     _sync_folder(folder)
+
+
+def refuse_special_file(path: str) -> None:
+    """Refuse what may never end or never begin: opening a FIFO waits for a writer, /dev/zero fills the memory.
+
+    A folder passes: opening it says what it is.
+
+    Raises:
+        OSError: errno NO_REGULAR_FILE for a FIFO, a device or a socket; else what looking at the path raised.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(NO_REGULAR_FILE, "not a regular file", path)
 
 
 def is_partial_name(name: str) -> bool:

@@ -18,7 +18,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.local_files import new_local_file, sweep_partial_files
+from pipeline.local_files import new_local_file, refuse_special_file, sweep_partial_files
 from pipeline.storage_errors import STORAGE_ERRORS, classify, s3_code, storage_error
 from schemas.errors import InputError
 from schemas.manifest import public_uri
@@ -129,6 +129,8 @@ def open_file(uri: str, options: StorageOptions, *, block_size: int | None = Non
 def read_bytes(uri: str, options: StorageOptions, offset: int | None = None, length: int | None = None) -> bytes:
     """Read a file, or `length` bytes of it from `offset`. Fewer bytes come back where the file ends earlier."""
     place = locate(uri, options)
+    if place.is_local:
+        refuse_special_file(place.path)
     if offset is None and length is None:
         return place.fs.cat_file(place.path)
     if length == 0:

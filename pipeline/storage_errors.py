@@ -10,6 +10,7 @@ from typing import Any, Literal
 import aiohttp
 import botocore.exceptions as boto
 
+from pipeline.local_files import NO_REGULAR_FILE
 from schemas.errors import EscnetError, OutputError
 from schemas.manifest import public_uri
 
@@ -25,11 +26,12 @@ _UNREACHABLE = (
     boto.ConnectionError, boto.HTTPClientError, aiohttp.ClientConnectionError, ConnectionError, TimeoutError,
 )  # fmt: skip
 _IMPOSSIBLE_NAME = (boto.ParamValidationError, aiohttp.InvalidURL)
-_MISSING_ERRNOS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+_MISSING_ERRNOS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, NO_REGULAR_FILE)
 _ERRNO_REASONS = {
     errno.ENOSPC: "the disk is full; free some space and run again",
     errno.EDQUOT: "the disk quota is used up; free some space and run again",
     errno.EROFS: "the file system is read-only; choose another place",
+    NO_REGULAR_FILE: "not a regular file; name a file, or copy what it gives into one",
 }
 
 

@@ -76,6 +76,11 @@ def test_no_bytes_are_empty(tmp_path, image):
     assert failure(ManifestRow("a", str(path), image=image)) == ("empty", f"{path}: the picture has no bytes")
 
 
+def test_a_device_is_no_picture_and_not_asked_for_twice(waits):
+    assert failure(ManifestRow("a", "/dev/zero")) == ("not_found", "/dev/zero: not a regular file")
+    assert waits == []
+
+
 def test_missing_file_is_not_asked_for_twice(monkeypatch, waits):
     calls = storage_that(monkeypatch, FileNotFoundError("host-17, request 8F3A"))
     assert failure(ManifestRow("a", "/data/a.jpg")) == ("not_found", "/data/a.jpg: no such file")

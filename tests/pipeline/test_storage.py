@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -379,6 +380,37 @@ def test_errors_become_a_kind_and_one_line(error, kind, said):
 def test_a_local_error_names_the_file_it_was(tmp_path):
     error = failure_of(lambda: read_bytes(f"{tmp_path}/missing/a", OPTIONS))
     assert str(storage_error(error, "the source", SourceError)) == f"{tmp_path}/missing/a: not found; check the name"
+
+
+def make_socket(path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path.name)  # the whole name may be too long for a socket
+
+
+def make_link_to_fifo(path):
+    os.mkfifo(path.with_name("fifo"))
+    path.symlink_to("fifo")
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("make", [os.mkfifo, make_link_to_fifo, make_socket, lambda path: path.symlink_to("/dev/zero")])
+def test_what_has_no_end_is_refused_before_it_is_opened(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a.jpg"
+    make(path)
+    for arguments in ((), (0, 4)):
+        error = failure_of(lambda arguments=arguments: read_bytes(str(path), OPTIONS, *arguments))
+        assert classify(error) == "not_found"
+        said = str(storage_error(error, str(path)))
+        assert said == f"{path}: not a regular file; name a file, or copy what it gives into one"
+
+
+def test_a_folder_is_said_to_be_one_and_a_link_to_a_file_is_read(tmp_path):
+    error = failure_of(lambda: read_bytes(str(tmp_path), OPTIONS))
+    assert str(storage_error(error, str(tmp_path))) == f"{tmp_path}: is a folder, expected a file"
+    (tmp_path / "real.jpg").write_bytes(b"x")
+    (tmp_path / "link.jpg").symlink_to("real.jpg")
+    assert read_bytes(f"{tmp_path}/link.jpg", OPTIONS) == b"x"
 
 
 def test_an_error_names_the_folder_and_no_temporary_name():
