@@ -3,11 +3,11 @@
 import math
 import posixpath
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from pipeline.storage import StorageOptions, join, locate
 from schemas.errors import ManifestError
-from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, public_uri
+from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, is_web_address, public_uri
 
 COLUMNS = tuple(MANIFEST_SCHEMA.names)
 _LARGEST = {"width": 2**31 - 1, "height": 2**31 - 1}
@@ -36,7 +36,7 @@ class RowReader:
     def row(self, where: str, values: dict[str, Any]) -> ManifestRow:
         """The row of these values. `where` names the line in an error. Columns of other names are ignored."""
         named = f"{self._name}: {where}"
-        uri = self._resolve(_required(values.get("uri"), "uri", named))
+        uri = self._address(_required(values.get("uri"), "uri", named), "uri", named)
         image_id = values.get("image_id")
         if image_id is None and "image_id" not in values:
             image_id = public_uri(uri).removeprefix(f"{self._folder}/")
@@ -49,12 +49,22 @@ class RowReader:
             image_id=_required(image_id, "image_id", named),
             uri=uri,
             image=image_bytes(values.get("image"), named),
-            mask_uri=None if mask_uri is None else self._resolve(mask_uri),
+            mask_uri=None if mask_uri is None else self._address(mask_uri, "mask_uri", named),
             **others,
         )
         if (row.byte_offset is None) != (row.byte_length is None):
             raise ManifestError(f"{named}: byte_offset and byte_length go together, found one of them")
         return row
+
+    def _address(self, name: str, column: str, where: str) -> str:
+        try:
+            uri = self._resolve(name)
+            if is_web_address(uri):
+                urlsplit(uri)
+        except ValueError as error:  # `http://[x`, which urllib takes for half an IPv6 address; a NUL byte
+            shown = public_uri(name)
+            raise ManifestError(f"{where}: {column} is {shown!r}, which is no valid address; mend it") from error
+        return uri
 
     def _resolve(self, name: str) -> str:
         if "://" in name or name.startswith("/"):

@@ -21,7 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pipeline.local_files import new_local_file, refuse_special_file, sweep_partial_files
 from pipeline.storage_errors import STORAGE_ERRORS, classify, s3_code, storage_error
 from schemas.errors import InputError
-from schemas.manifest import public_uri
+from schemas.manifest import is_web_address, public_uri
 
 __all__ = [
     "STORAGE_ERRORS", "FileInfo", "Location", "StorageOptions", "classify", "exists", "find_info", "join", "list_files",
@@ -62,7 +62,7 @@ class Location:
 
     @property
     def is_http(self) -> bool:
-        return self.uri.lower().startswith(("http://", "https://"))
+        return is_web_address(self.uri)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,13 +56,28 @@ class ManifestRow:
         return asdict(self)
 
 
+def is_web_address(uri: str) -> bool:
+    """Does the URI begin with `http://` or `https://`, in letters of either case?"""
+    return uri[:8].lower().startswith(("http://", "https://"))
+
+
 def public_uri(uri: str) -> str:
     """The URI without signing query parameters or a user's password: what may stand in labels and logs.
 
-    Only http(s) URIs are parsed; every other URI, and every local name, is returned as it is.
+    Only http(s) URIs are parsed; every other URI, and every local name, is returned as it is. Never raises: one that
+    cannot be parsed loses all of its query.
     """
-    if not uri.startswith(("http://", "https://")):
+    if not is_web_address(uri):
         return uri
+    try:
+        return _without_secrets(uri)
+    except ValueError:
+        scheme, _, rest = uri.partition("?")[0].partition("://")
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _without_secrets(uri: str) -> str:
     parts = urlsplit(uri)
     kept = [
         (key, value)

@@ -178,6 +178,13 @@ BAD = {
     "JSON but no object": ("m.jsonl", '["/a"]\n', "line 1: expected an object"),
     "a later line without uri": ("m.jsonl", '{"uri": "/a"}\n{"url": "/b"}\n', "line 2: uri is empty"),
     "a uri that is no text": ("m.jsonl", '{"uri": 5}\n', "line 1: uri is 5, expected text"),
+    "an address nobody can parse": (
+        "m.csv",
+        "uri\n/a\nhttp://[x/a.jpg?sig=1\n",
+        "line 3: uri is 'http://[x/a.jpg', which",
+    ),
+    "a mask's address nobody can parse": ("m.jsonl", '{"uri": "/a", "mask_uri": "http://[x"}', "line 1: mask_uri is"),
+    "a name nothing can have": ("m.jsonl", '{"uri": "../\\u0000"}', "line 1: uri is '../\\x00', which is no valid"),
     "half a character": ("m.jsonl", '{"uri": "/\\ud800"}\n', "no valid Unicode"),
     "a picture's name for its bytes": ("m.jsonl", '{"uri": "/a", "image": "a.jpg"}\n', "line 1: image is str"),
     "no Parquet": ("m.parquet", "uri\n/a\n", "cannot be read as Parquet"),
