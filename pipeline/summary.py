@@ -26,6 +26,8 @@ def summary_lines(report: "JobReport") -> list[str]:
         lines.append("  largest: " + ", ".join(_largest_classes(report)))
     labels = f"{public_uri(report.output).rstrip('/')}/{LABELS_FOLDER}"
     lines.append(f"  labels:  {labels}/*.parquet ({_counted(report.n_shards, 'shard')})")
+    if report.n_failed:
+        lines.append(f"  which:   select image_id, error_message from '{labels}/*.parquet' where status = 'failed'")
     if report.is_random:
         lines.append("  The model's weights are random: these labels are noise.")
     return lines
