@@ -29,10 +29,11 @@ MANIFEST_SCHEMA = pa.schema(
 
 # Query parameters that sign a URL: secrets that also change from day to day.
 _SIGNING_PARAMETERS = frozenset(
-    ("signature", "expires", "awsaccesskeyid", "googleaccessid", "key-pair-id", "policy", "sig", "se", "sp", "st",
-     "sv", "sr", "spr", "skoid", "sktid", "skt", "ske", "sks", "skv", "token")
+    ("expires", "googleaccessid", "key-pair-id", "policy", "sig", "se", "sp", "st", "sv", "sr", "spr", "skoid",
+     "sktid", "skt", "ske", "sks", "skv", "hdnts", "q-ak", "q-key-time", "q-header-list", "q-url-param-list")
 )  # fmt: skip
-_SIGNING_PREFIXES = ("x-amz-", "x-goog-")
+_SIGNING_PREFIXES = ("x-amz-", "x-goog-", "x-oss-", "q-sign-")
+_SIGNING_PARTS = ("signature", "token", "accesskey", "credential")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +81,16 @@ def public_uri(uri: str) -> str:
 def _without_secrets(uri: str) -> str:
     parts = urlsplit(uri)
     kept = [
-        (key, value)
-        for key, value in parse_qsl(parts.query, keep_blank_values=True)
-        if key.lower() not in _SIGNING_PARAMETERS and not key.lower().startswith(_SIGNING_PREFIXES)
+        (key, value) for key, value in parse_qsl(parts.query, keep_blank_values=True) if not _is_signing(key.lower())
     ]
     query = parts.query if len(kept) == len(parse_qsl(parts.query, keep_blank_values=True)) else urlencode(kept)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query))
+
+
+def _is_signing(key: str) -> bool:
+    return (
+        key in _SIGNING_PARAMETERS or key.startswith(_SIGNING_PREFIXES) or any(part in key for part in _SIGNING_PARTS)
+    )
 
 
 def row_identity(row: ManifestRow) -> str:

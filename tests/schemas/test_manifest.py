@@ -32,6 +32,29 @@ def test_any_text_can_be_shown(rest):
     assert public_uri(f"http://{rest}").startswith("http://")
 
 
+@pytest.mark.parametrize(
+    "signing",
+    [
+        "X-Amz-Algorithm=s&X-Amz-Credential=s&X-Amz-Signature=s",  # S3
+        "AWSAccessKeyId=s&Expires=s&Signature=s",  # S3, the old way
+        "X-Goog-Signature=s&GoogleAccessId=s",  # Google
+        "sv=s&sr=s&sp=s&se=s&sig=s&skoid=s&sktid=s",  # Azure
+        "Key-Pair-Id=s&Policy=s",  # CloudFront
+        "OSSAccessKeyId=s&security-token=s&x-oss-signature-version=s&x-oss-expires=s",  # Alibaba
+        "q-sign-algorithm=s&q-ak=s&q-sign-time=s&q-key-time=s&q-header-list=s&q-url-param-list=s&q-signature=s",  # COS
+        "hdnts=s",  # Akamai
+        "access_token=s&private-token=s&id%5Ftoken=s&client_credential=s",
+    ],
+)
+def test_what_signs_an_address_is_not_shown_and_what_names_the_picture_is(signing):
+    for query in (signing, signing.upper()):
+        assert public_uri(f"https://host/a%20b.jpg?page=2&{query}&size=L") == "https://host/a%20b.jpg?page=2&size=L"
+
+
+def test_a_query_that_signs_nothing_is_left_as_it_is_written():
+    assert public_uri("https://host/a?q=a%20b&&key=&sigma=1") == "https://host/a?q=a%20b&&key=&sigma=1"
+
+
 @pytest.mark.parametrize("name", ["/data/a?token=1.jpg", "s3://bucket/a.jpg?signature=1", "http:/a?token=1", "a b#c"])
 def test_what_is_no_web_address_is_shown_as_it_is(name):
     assert public_uri(name) == name
