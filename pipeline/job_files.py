@@ -1,11 +1,12 @@
 """What the user asked for: options of the command line, and job files that hold them in YAML."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.documents import DocumentError, describe, read_yaml
+from schemas.documents import DocumentError, describe, locate, read_yaml
 from schemas.errors import InputError
 from schemas.job import JobRequest
 from schemas.spelling import did_you_mean
@@ -28,17 +29,23 @@ def make_request(options: dict[str, Any]) -> JobRequest:
         raise InputError(f"--{name}: found {describe(first['input'])}; {first['msg']}") from error
 
 
-def read_job_file(path: str, known: Iterable[str]) -> dict[str, Any]:
-    """The options that a job file sets, by their Python names.
+def read_job_file(path: str, known: Iterable[str], flags: Iterable[str] = ()) -> dict[str, Any]:
+    """The options that a job file sets, by their Python names, with the values that a command line would give.
 
-    Keys are option names without the leading dashes; `-` and `_` are the same.
+    Keys are option names without the leading dashes; `-` and `_` are the same. Numbers come as the text that stands in
+    the file: click checks and turns them, where it would silently cut 2.7 down to 2.
+
+    Args:
+        path: the job file.
+        known: Python names of all options.
+        flags: those that take true or false. Without any, no true or false is refused here.
 
     Raises:
-        InputError: not readable, not a YAML mapping, or an unknown key.
+        InputError: not readable, not a YAML mapping, an unknown key, or a value of a kind that its option never takes.
     """
-    names = set(known)
+    names, file = set(known), _JobFile(path, _text_of(path), frozenset(flags))
     options: dict[str, Any] = {}
-    for key, value in _mapping(path).items():
+    for key, value in _mapping(path, file.text).items():
         name = str(key).replace("-", "_")
         name = _ALSO_CALLED.get(name, name)
         if name not in names:
@@ -46,17 +53,55 @@ def read_job_file(path: str, known: Iterable[str]) -> dict[str, Any]:
         if name in options:
             raise InputError(f"{path}: {key!r} stands twice; keep one")
         if value is not None:
-            options[name] = [value] if name in _LISTS and not isinstance(value, list) else value
+            options[name] = file.option(name, key, value)
     return options
 
 
-def _mapping(path: str) -> dict:
+@dataclass(frozen=True)
+class _JobFile:
+    """From YAML's values to those of a command line."""
+
+    path: str
+    text: str
+    flags: frozenset[str]
+
+    def option(self, name: str, key: str, value: Any) -> bool | str | list[str]:
+        if name in _LISTS:
+            if isinstance(value, list):
+                return [self._as_typed(item, key, index) for index, item in enumerate(value)]
+            return [self._as_typed(value, key)]
+        if isinstance(value, bool) and (name in self.flags or not self.flags):
+            return value
+        if name in self.flags:
+            raise self._unfit(value, "true or false", key)
+        return self._as_typed(value, key)
+
+    def _as_typed(self, value: Any, *where: str | int) -> str:
+        """A single value as it is written: 010 and 1.10 as such, not the numbers 8 and 1.1 that they are in YAML."""
+        if isinstance(value, str):
+            return value
+        if value is None or isinstance(value, bool | list | dict):
+            raise self._unfit(value, "text (in quotes) or a number", *where)
+        return locate(self.text, where).written or str(value)
+
+    def _unfit(self, value: Any, expected: str, *where: str | int) -> InputError:
+        place = locate(self.text, where)
+        line = f", line {place.line}" if place.line else ""
+        return InputError(f"{self.path}{line}: {where[0]}: found {describe(value, place.written)}, expected {expected}")
+
+
+def _text_of(path: str) -> str:
     try:
         with open(path, encoding="utf-8-sig") as file:
-            found = read_yaml(file.read())
+            return file.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(f"{path}: cannot be read as a job file: {reason}") from error
+
+
+def _mapping(path: str, text: str) -> dict:
+    try:
+        found = read_yaml(text)
     except DocumentError as error:
         line = f", line {error.line}" if error.line else ""
         raise InputError(f"{path}{line}: {error.message}") from error
