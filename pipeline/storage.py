@@ -41,7 +41,6 @@ class StorageOptions:
 
     endpoint_url: str | None = None
     profile: str | None = None
-    anonymous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ def _filesystem(scheme: str, uri: str, options: StorageOptions) -> Any:
         from pipeline.s3 import LiteralS3FileSystem
 
         # One request a picture: with more, s3fs asks for the size first. No listings cache: it would hide new files.
-        arguments: dict[str, Any] = {"anon": options.anonymous, "max_concurrency": 1, "use_listings_cache": False}
+        arguments: dict[str, Any] = {"max_concurrency": 1, "use_listings_cache": False}
         if options.endpoint_url:
             arguments["endpoint_url"] = options.endpoint_url
         if options.profile:

@@ -5,15 +5,13 @@ expected and what to do, and the command line prints it on one line without a tr
 `PictureError` never leaves the shard runner: it becomes a failed row.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 ErrorStage = Literal["fetch", "decode", "segment", "encode"]
 ErrorKind = Literal[
     "not_found", "forbidden", "storage", "empty", "not_an_image", "unsupported", "truncated", "corrupt",
     "too_large", "timeout", "out_of_memory", "killed", "internal",
 ]  # fmt: skip
-ERROR_STAGES: tuple[str, ...] = get_args(ErrorStage)
-ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
 
 EXIT_DONE = 0
 EXIT_OTHER = 1
@@ -73,7 +71,7 @@ class PictureError(Exception):
 
     Args:
         stage: the stage that failed.
-        kind: the kind, one of `ERROR_KINDS`.
+        kind: the kind, one of `ErrorKind`.
         message: one line; holds nothing that depends on time, host or run.
     """
 

@@ -4,5 +4,4 @@ JOB_FILE = "job.json"
 VOCABULARIES_FOLDER = "vocabularies"
 MANIFEST_FOLDER = "manifest"
 LABELS_FOLDER = "labels"
-RUNS_FOLDER = "runs"
 LOCK_FILE = ".lock"  # local outputs only

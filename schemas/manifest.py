@@ -1,7 +1,7 @@
 """A manifest: one row for every picture of a job."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pyarrow as pa
@@ -52,9 +52,6 @@ class ManifestRow:
     mask_uri: str | None = None
     vocabulary: str | None = None
     split: str | None = None
-
-    def as_dict(self) -> dict:
-        return asdict(self)
 
 
 def is_web_address(uri: str) -> bool:

@@ -1,6 +1,7 @@
 """Literal names, publication that is atomic and exclusive, and errors in one line: on this machine and on S3."""
 
 import errno
+import json
 import os
 import pickle
 import socket
@@ -289,10 +290,9 @@ def test_more_than_a_page_of_objects(s3, monkeypatch):
 
 def test_options_reach_the_client_and_travel(s3_server, monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    options = pickle.loads(pickle.dumps(StorageOptions(endpoint_url=s3_server, anonymous=True)))
+    options = pickle.loads(pickle.dumps(StorageOptions(endpoint_url=s3_server, profile="work")))
     fs = locate("s3://bucket/key", options).fs
-    assert (fs.endpoint_url, fs.anon) == (s3_server, True)
-    assert locate("s3://bucket/key", StorageOptions(profile="work")).fs.kwargs == {"profile": "work"}
+    assert (fs.endpoint_url, fs.kwargs) == (s3_server, {"profile": "work"})
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,9 @@ def test_what_is_missing_on_s3(s3):
 
 def test_what_is_forbidden_on_s3(s3):
     s3.put("a.jpg", b"x")
-    error = failure_of(lambda: read_bytes(s3.uri("a.jpg"), StorageOptions(anonymous=True)))
+    rule = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{s3.name}/*"}
+    s3.client.put_bucket_policy(Bucket=s3.name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [rule]}))
+    error = failure_of(lambda: read_bytes(s3.uri("a.jpg"), OPTIONS))
     assert classify(error) == "forbidden"
     assert "permission denied" in str(storage_error(error, s3.uri("a.jpg")))
 
