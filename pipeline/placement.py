@@ -116,6 +116,8 @@ def ray_cluster(address: str | None) -> Iterator[list[Node]]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is not None:
+        _bring_token()
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -156,15 +158,19 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_TIMEOUT_S).close()
 
 
+def _bring_token() -> None:
+    """Show a token that is at hand to any cluster, as Ray does by itself for `auto` alone; an open one ignores it."""
+    has_token = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if has_token or Path("~/.ray/auth_token").expanduser().is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 def _no_cluster(address: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if "auth" in str(error).lower():
-        return (
-            f"--address {address}: the cluster refuses the token; set RAY_AUTH_MODE and RAY_AUTH_TOKEN as on its head"
-        )
+    token = "" if os.environ.get("RAY_AUTH_MODE") == "token" else "set RAY_AUTH_TOKEN if it asks for a token, "
     return (
         f"--address {address}: no Ray cluster answers there ({reason}); "
-        "start one with `ray start --head`, or leave --address out to use this machine"
+        f"{token}start one with `ray start --head`, or leave --address out to use this machine"
     )
 
 
