@@ -30,8 +30,10 @@ def _read_job_file(ctx: click.Context, _: click.Parameter, path: str | None) -> 
         return
     from pipeline.job_files import read_job_file
 
-    names = {p.name for p in ctx.command.params if p.name} - {"job"}
-    ctx.default_map = {**(ctx.default_map or {}), **read_job_file(path, names)}
+    options = [option for option in ctx.command.params if option.name != "job"]
+    names = [option.name for option in options if option.name]
+    flags = [option.name for option in options if isinstance(option, click.Option) and option.is_flag]
+    ctx.default_map = {**(ctx.default_map or {}), **read_job_file(path, names, flags)}
 
 
 @click.command(epilog=EPILOG)

@@ -29,7 +29,7 @@ def make_request(options: dict[str, Any]) -> JobRequest:
         raise InputError(f"--{name}: found {describe(first['input'])}; {first['msg']}") from error
 
 
-def read_job_file(path: str, known: Iterable[str], flags: Iterable[str] = ()) -> dict[str, Any]:
+def read_job_file(path: str, known: Iterable[str], flags: Iterable[str]) -> dict[str, Any]:
     """The options that a job file sets, by their Python names, with the values that a command line would give.
 
     Keys are option names without the leading dashes; `-` and `_` are the same. Numbers come as the text that stands in
@@ -38,7 +38,7 @@ def read_job_file(path: str, known: Iterable[str], flags: Iterable[str] = ()) ->
     Args:
         path: the job file.
         known: Python names of all options.
-        flags: those that take true or false. Without any, no true or false is refused here.
+        flags: those of them that take true or false.
 
     Raises:
         InputError: not readable, not a YAML mapping, an unknown key, or a value of a kind that its option never takes.
@@ -70,9 +70,9 @@ class _JobFile:
             if isinstance(value, list):
                 return [self._as_typed(item, key, index) for index, item in enumerate(value)]
             return [self._as_typed(value, key)]
-        if isinstance(value, bool) and (name in self.flags or not self.flags):
-            return value
         if name in self.flags:
+            if isinstance(value, bool):
+                return value
             raise self._unfit(value, "true or false", key)
         return self._as_typed(value, key)
 

@@ -117,3 +117,20 @@ def test_an_unexpected_error_is_one_line_unless_debugging(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["escnet", *arguments, "--debug"])
     with pytest.raises(KeyError):
         main()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("shard-size: 2.7", "Invalid value for '--shard-size'"),
+        ("limit: true", "job.yaml"),
+        ("model: [escnet-nano]", "job.yaml"),
+        ("allow-random-weights: maybe", "job.yaml"),
+        ("endpoint-url: 127.0.0.1:9000", "--endpoint-url"),
+    ],
+)
+def test_a_wrong_value_in_a_job_file_is_one_clear_line(folder, monkeypatch, capsys, line, said):
+    (folder / "job.yaml").write_text(f"sources: [photos]\nvocabulary: pascal-voc-20\noutput: out\n{line}\n")
+    code, text = run(monkeypatch, capsys, ["annotate", "--job", "job.yaml", *NANO])
+    assert code == 2, text
+    assert said in text

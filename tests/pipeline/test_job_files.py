@@ -44,10 +44,6 @@ def test_click_refuses_a_number_of_the_wrong_kind(tmp_path, line):
         click.Command("label", params=options).make_context("label", [], default_map=values)
 
 
-def test_without_the_names_of_the_flags_true_and_false_pass(tmp_path):
-    assert read_job_file(write(tmp_path, "allow-random-weights: true"), KNOWN) == {"allow_random_weights": True}
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -83,7 +79,7 @@ def test_a_bad_job_file_is_one_line_that_names_it(tmp_path, text, said):
 def test_an_unreadable_job_file_is_one_line_that_names_it(tmp_path, make):
     make(tmp_path / "job.yaml")
     with pytest.raises(InputError, match=r"job\.yaml: cannot be read"):
-        read_job_file(str(tmp_path / "job.yaml"), KNOWN)
+        read_job_file(str(tmp_path / "job.yaml"), KNOWN, FLAGS)
 
 
 @pytest.mark.parametrize(
