@@ -233,37 +233,34 @@ def _label(job: _Resolved, todo: list[ShardRef], plan: ManifestRecord, before: S
     identity = {"model": job.model.fingerprint, "options": job.options.model_dump()}
     setup = ReplicaSetup(job.model, job.vocabularies, job.options, job.request.output, job.storage, identity)
     n_actors = min(job.placement.n_actors, len(todo))
-    totals = before
+    totals, terminated = before, threading.Event()
     try:
         with ExitStack() as stack:
             progress = stack.enter_context(Progress(plan.n_rows, before.rows))
             progress.say(start_line(plan.n_rows, plan.n_shards, plan.n_shards - len(todo), job.options, n_actors))
             if job.request.address is None:
                 stack.enter_context(ray_cluster(None))
-            stack.enter_context(_sigterm_stops())
+            stack.enter_context(_sigterm_stops(terminated))
             has_labels = before.labelled > 0
             for result in run_shards(todo, setup, job.placement, progress, has_labels=has_labels):
                 totals = merge_totals((totals, result.totals))
     except KeyboardInterrupt as stop:  # the actors are gone by now: what lies there is what is done
         n_done = len(done_shards(job.request.output, job.storage))
         line = f"stopped; {n_done} of {plan.n_shards} shards are done and kept, the same command goes on with the rest"
-        raise (JobFailedError if isinstance(stop, _Terminated) else StoppedError)(line) from stop
+        raise (JobFailedError if terminated.is_set() else StoppedError)(line) from stop
     return totals
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: stops as Ctrl-C does."""
-
-
 @contextmanager
-def _sigterm_stops() -> Iterator[None]:
-    """Let SIGTERM end a job in order; Ray's own handler would end the process with a dump of its stack."""
+def _sigterm_stops(terminated: threading.Event) -> Iterator[None]:
+    """Let SIGTERM stop as Ctrl-C does; Ray's own handler would end the process with a dump of its stack."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(*_: object) -> None:
-        raise _Terminated
+        terminated.set()  # Ray passes on that it was interrupted, but not by what
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

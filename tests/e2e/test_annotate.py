@@ -7,7 +7,10 @@ import shutil
 import signal
 import subprocess
 import tarfile
+import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import duckdb
@@ -223,3 +226,59 @@ def test_the_papers_network_labels_photographs(photos, tmp_path):
     options = ["--model", "escnet-b16", "--allow-random-weights", "--vocabulary", "pascal-voc-20", "--views", "single"]
     escnet("annotate", photos, *options, "--output", tmp_path, "--limit", 2, "--actors", 1)
     assert [row["status"] for row in rows_of(tmp_path)] == ["labelled", "labelled"]
+
+
+@pytest.fixture
+def signing_server(photos):
+    """An HTTP server that wants today's signature; yields its address and a list whose last item is that signature."""
+    today = ["first"]
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if f"Signature={today[-1]}" not in self.path:
+                self.send_error(403)
+                return
+            super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=photos / "b")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", today
+        server.shutdown()
+
+
+def test_a_job_over_signed_addresses_goes_on_with_new_signatures(photos, signing_server, tmp_path):
+    address, today = signing_server
+    names = sorted(path.name for path in (photos / "b").iterdir())[:2]
+
+    def write_manifest():
+        lines = [f"{name},{address}/{name}?Signature={today[-1]}" for name in names]
+        (tmp_path / "list.csv").write_text("\n".join(["image_id,uri", *lines]))
+
+    write_manifest()
+    annotate(tmp_path / "list.csv", "--output", tmp_path / "out", "--shard-size", 1, "--actors", 1)
+    before = digests(tmp_path / "out")
+    next((tmp_path / "out" / "labels").iterdir()).unlink()
+    today.append("second")
+    write_manifest()
+    annotate(tmp_path / "list.csv", "--output", tmp_path / "out", "--shard-size", 1, "--actors", 1)
+    assert digests(tmp_path / "out") == before
+    assert [row["status"] for row in rows_of(tmp_path / "out")] == ["labelled", "labelled"]
+    assert not any("Signature" in row["uri"] for row in rows_of(tmp_path / "out"))
+    assert "first" not in (tmp_path / "out" / "job.json").read_text()
+
+
+def test_sigterm_stops_in_order(photos, tmp_path):
+    command = [str(ESCNET), "annotate", str(photos), "--output", str(tmp_path / "out"), "--shard-size", "1"]
+    command += ["--model", "escnet-nano", "--allow-random-weights", "--vocabulary", "pascal-voc-20", "--actors", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("out/labels/*.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1, said
+    assert "shards are done and kept, the same command goes on with the rest" in said
+    assert "SIGTERM received" not in said
