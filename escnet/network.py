@@ -6,8 +6,9 @@ that the figure draws together: what depends on the picture alone (`encode_image
 (`prepare_text`), and on both (`logits`), so that each is computed as rarely as it can be.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 
 import torch
@@ -28,13 +29,11 @@ class ImageFeatures:
     """All that depends on the pictures alone.
 
     patches: (B, C, h, w) float32, CLIP's dense features F_v, any norm.
-    taps: two of (B, width, h, w), outputs of earlier CLIP blocks.
     sam_inputs: for each block (B, E, h, w), the patches in SAM's channels.
     guidance: for each decoder stage (B, stage width, 2h, 2w) and (B, stage width, 4h, 4w).
     """
 
     patches: Tensor
-    taps: list[Tensor]
     sam_inputs: list[Tensor]
     guidance: list[Tensor]
 
@@ -67,7 +66,7 @@ class EscNet(nn.Module):
         """(B, 3, S, S) float, already normalised with the configuration's mean and std."""
         patches, taps = dense_features(self.clip, pixels, self.config)
         sam_inputs = [block.sam.project(patches) for block in self.blocks]
-        return ImageFeatures(patches.float(), taps, sam_inputs, self.decoder.guide(taps))
+        return ImageFeatures(patches.float(), sam_inputs, self.decoder.guide(taps))
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """(N, context) token ids to (N, C) text embeddings, any norm."""
@@ -82,37 +81,45 @@ class EscNet(nn.Module):
         """One logit per class and pixel.
 
         Args:
-            class_chunk: classes at a time, all if None; bounds the memory and changes nothing else.
+            class_chunk: classes at a time, all if None; bounds the memory and changes nothing but rounding.
 
         Returns:
             (B, K, 4h, 4w) float32, not yet divided by the configuration's temperature.
         """
+        return torch.cat(list(self.logits_in_parts(image, text, class_chunk)), dim=1)
+
+    def logits_in_parts(
+        self, image: ImageFeatures, text: TextFeatures, class_chunk: int | None = None
+    ) -> Iterator[Tensor]:
+        """The logits, `class_chunk` classes at a time in their order, (B, k, 4h, 4w); none is kept here."""
         patches = image.patches.flatten(2).transpose(1, 2)  # (B, h*w, C)
         with torch.autocast(patches.device.type, enabled=False):  # the prompts hang on its third decimal
             correlation = correlate(patches, text.embeddings, self.config.grid_hw)
-        n_classes = correlation.shape[1]
+        parts: Sequence[Tensor] = correlation.split(class_chunk or correlation.shape[1], dim=1)
         position = dense_position(self.prompt_encoder)
-        parts: Iterable[Tensor] = correlation.split(class_chunk or n_classes, dim=1)
         for block, sam_input, summary in zip(self.blocks, image.sam_inputs, text.summaries, strict=True):
-            features = (block.segment(part, sam_input, position, self.prompt_encoder) for part in parts)
-            if self.config.fusion == "mean":
-                features = repeat(mean_over_classes(features, n_classes))
-            parts = [
-                self._leave(block, part, block.refine(part, seen, summary), image)
-                for part, seen in zip(parts, features, strict=False)
-            ]
-        return torch.cat(parts, dim=1)
+            hidden = self._run_block(block, parts, sam_input, position, summary)
+            if block is self.blocks[-1]:
+                yield from map(partial(self._decode, image.guidance), hidden)
+            else:
+                parts = list(map(block.next_correlation, parts, hidden))
 
     def forward(self, pixels: Tensor, embeddings: Tensor) -> Tensor:
         """(B, 3, S, S) pixels and (K, C) text embeddings to (B, K, 4h, 4w) logits."""
         return self.logits(self.encode_image(pixels), self.prepare_text(embeddings))
 
-    def _leave(self, block: EscBlock, correlation: Tensor, hidden: Tensor, image: ImageFeatures) -> Tensor:
-        """What k classes take out of a block: a correlation (B, k, h, w), or after the last, logits (B, k, 4h, 4w)."""
-        if block is not self.blocks[-1]:
-            return block.next_correlation(correlation, hidden)
-        grid = hidden.flatten(0, 1).permute(0, 3, 1, 2)  # (B, k, h, w, d) -> (B*k, d, h, w)
-        return self.decoder(grid, image.guidance)
+    def _run_block(
+        self, block: EscBlock, parts: Sequence[Tensor], sam_input: Tensor, position: Tensor, summary: LanguageSummary
+    ) -> Iterator[Tensor]:
+        """Hidden features (B, k, h, w, d) for each part of a correlation, computed when it is asked for."""
+        features: Iterator[Tensor] = (block.segment(part, sam_input, position, self.prompt_encoder) for part in parts)
+        if self.config.fusion == "mean":
+            features = repeat(mean_over_classes(features, sum(part.shape[1] for part in parts)))
+        return map(partial(block.refine, summary=summary), parts, features)
+
+    def _decode(self, guidance: Sequence[Tensor], hidden: Tensor) -> Tensor:
+        """(B, k, h, w, d) to logits (B, k, 4h, 4w)."""
+        return self.decoder(hidden.flatten(0, 1).permute(0, 3, 1, 2), guidance)
 
 
 _PARTS: dict[str, Callable[[str], bool]] = {

@@ -1,6 +1,6 @@
 """Inference: pictures of any size and a vocabulary in, labels and how sure the model is of them out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 from escnet.network import EscNet
 from escnet.scoring import Segmentation, score
 from escnet.text import CompiledVocabulary, compile_vocabulary
-from escnet.views import N_VIEWS, Prepared, Views, merge_views, prepare, view_batch
+from escnet.views import N_VIEWS, Prepared, Views, canvas_side, merge_views, prepare, view_batch
 from schemas.errors import ModelError
 from schemas.vocabulary import Vocabulary
 
@@ -64,6 +64,7 @@ class Segmenter:
         """Resize a picture (H, W, 3) uint8 RGB to its views; safe in threads, and apart from the device."""
         return prepare(picture, self.network.config, self.views)
 
+    @torch.no_grad()
     def segment(self, batch: Sequence[Prepared], vocabulary: CompiledVocabulary) -> list[Segmentation]:
         """Label pictures, in their order.
 
@@ -79,18 +80,29 @@ class Segmenter:
         (segmentation,) = self.segment([self.prepare(picture)], vocabulary)
         return segmentation
 
-    @torch.no_grad()
-    def _segment(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> Iterator[Segmentation]:
-        logits = self._logits(group, vocabulary)
-        for views, prepared in zip(logits.split(N_VIEWS[self.views]), group, strict=True):
-            yield score(merge_views(views), vocabulary.codes, prepared.size_hw, self.network.config)
+    def _segment(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> list[Segmentation]:
+        canvases = self._canvases(group, vocabulary)
+        return [
+            score(canvas, vocabulary.codes, prepared.size_hw, self.network.config)
+            for canvas, prepared in zip(canvases, group, strict=True)
+        ]
 
-    def _logits(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> Tensor:
-        """(B*V, K, 4h, 4w), all views of all pictures in one pass."""
+    def _canvases(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> Tensor:
+        """(B, K, ch, cw) float32, the merged logits of all pictures, which go through the network in one pass.
+
+        Views are merged as soon as some classes are through, so that all logits of all views never exist at once.
+        """
         pixels = view_batch(group, self.network.config, self.device)
-        chunk = self.class_chunk or self._suitable_chunk(len(vocabulary.codes), len(pixels))
+        n_entries, side = len(vocabulary.codes), canvas_side(self.network.config, self.views)
+        chunk = self.class_chunk or self._suitable_chunk(n_entries, len(pixels))
+        canvases = torch.empty(len(group), n_entries, side, side, device=self.device)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            return self.network.logits(self.network.encode_image(pixels), vocabulary.text, chunk)
+            image = self.network.encode_image(pixels)
+            parts = self.network.logits_in_parts(image, vocabulary.text, chunk)
+            for part, places in zip(parts, canvases.split(chunk, dim=1), strict=True):
+                for views, place in zip(part.split(N_VIEWS[self.views]), places, strict=True):
+                    place.copy_(merge_views(views))
+        return canvases
 
     def _suitable_chunk(self, n_entries: int, n_views: int) -> int:
         """Classes at a time, spread evenly over the fewest passes that the limit allows."""

@@ -76,8 +76,16 @@ def view_batch(batch: Sequence[Prepared], config: ModelConfig, device: torch.dev
     return pixels.div_(255).sub_(mean).div_(std)
 
 
+def canvas_side(config: ModelConfig, views: Views) -> int:
+    """Side in logits of the square that the views of a picture merge to."""
+    grid = config.grid_hw[0]
+    return 4 * (grid if views == "single" else grid + window_stride(grid))
+
+
 def merge_views(logits: Tensor) -> Tensor:
-    """Average the views of one picture with CAT-Seg's weights, each class for itself, so chunks of classes may be merged one by one.
+    """Average the views of one picture, each class for itself, so chunks of classes may be merged one by one.
+
+    The whole view counts for a half, and so do the windows, averaged among themselves.
 
     Args:
         logits: (V, K, 4h, 4w) of the views of `prepare`, in its order; one or five.

@@ -43,7 +43,7 @@ def nano_in_the_box(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", PRESET_NAMES)
 @pytest.mark.usefixtures("no_weights_in_the_box")
 def test_a_preset_without_weights_is_refused_unless_random_ones_are_allowed(name):
-    with pytest.raises(ModelError, match=rf"{name}: .*escnet model import.*--allow-random-weights"):
+    with pytest.raises(ModelError, match=rf"{name}: .*path of a trained checkpoint.*--allow-random-weights"):
         resolve_model(name)
     resolved = resolve_model(name, allow_random_weights=True)
     assert (resolved.name, resolved.config, resolved.path, resolved.is_random) == (

@@ -1,9 +1,12 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from escnet.segmenter import Segmenter
-from escnet.views import merge_views
+from escnet.views import merge_views, view_batch
 from schemas.errors import ModelError, PictureError
 from schemas.vocabulary import Vocabulary
 from tests.escnet.tiny import tiny_network
@@ -89,6 +92,67 @@ def test_classes_at_a_time_change_nothing_but_rounding(network):
     for other in results[1:]:
         assert (other.winner == results[0].winner).mean() > 0.999
         assert np.abs(other.confidence.astype(int) - results[0].confidence).max() <= 1
+
+
+def test_the_chunk_reaches_the_network_and_nothing_builds_a_graph(network, monkeypatch):
+    segmenter, chunks, tensors = Segmenter(network, class_chunk=3), [], []
+    compiled = segmenter.compile(vocabulary(*WORDS))
+    logits_in_parts = network.logits_in_parts
+
+    def spy(image, text, class_chunk):
+        chunks.append(class_chunk)
+        tensors.extend([image.patches, *image.sam_inputs, *image.guidance])
+        for part in logits_in_parts(image, text, class_chunk):
+            tensors.append(part)
+            yield part
+
+    monkeypatch.setattr(network, "logits_in_parts", spy)
+    segmenter(picture(20, 20), compiled)
+    assert chunks == [3]
+    assert [part.shape[1] for part in tensors[-3:]] == [3, 3, 1]
+    assert not any(tensor.requires_grad for tensor in tensors)
+
+
+@torch.no_grad()
+def test_canvases_are_the_merged_views_of_the_whole_logits(network):
+    segmenter = Segmenter(network, class_chunk=3)
+    compiled = segmenter.compile(vocabulary(*WORDS))
+    group = [segmenter.prepare(picture(60, 80, seed)) for seed in range(2)]
+    image = network.encode_image(view_batch(group, network.config, segmenter.device))
+    whole = network.logits(image, compiled.text, class_chunk=3)
+    expected = torch.stack([merge_views(views) for views in whole.split(5)])
+    assert torch.equal(segmenter._canvases(group, compiled), expected)
+
+
+MEASURE_GROWTH = """
+import resource
+import numpy as np, torch
+from escnet.config import preset_config
+from escnet.models import build_random
+from escnet.segmenter import Segmenter
+from schemas.vocabulary import Vocabulary
+
+def peak_mib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+torch.set_num_threads(1)
+config = preset_config("escnet-nano").model_copy(update={"n_blocks": 1})  # what blocks hold does not add up
+segmenter = Segmenter(build_random(config), views="single", class_chunk=8)
+words = [{"id": i, "name": f"word {i}"} for i in range(847)]
+few, many = (segmenter.compile(Vocabulary(name="words", classes=words[:n])) for n in (64, 847))
+picture = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+segmenter(picture, few)  # what a pass over 8 classes needs, it has now
+before = peak_mib()
+assert segmenter(picture, many).winner.shape == (240, 320)
+print(peak_mib() - before)
+"""
+
+
+def test_memory_grows_by_the_canvas_of_a_larger_vocabulary_and_no_more():
+    """The canvas takes 30 MiB; all logits beside it 60 more; all classes at the picture's size 248."""
+    command = [sys.executable, "-c", MEASURE_GROWTH]
+    growth_mib = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert growth_mib < 55
 
 
 @pytest.mark.parametrize(("n_entries", "chunk"), [(1, 1), (25, 25), (26, 13), (60, 20), (847, 25)])
