@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from escnet.config import ModelConfig
@@ -65,19 +64,16 @@ def read_header(path: str | Path) -> CheckpointInfo:
         raise ModelError(f"{path}: format {found!r}, expected {FORMAT!r}; use the version of escnet that wrote it")
     try:
         config_json, fingerprint = metadata["config"], metadata["fingerprint"]
-        config = ModelConfig.model_validate_json(config_json)
+        config = ModelConfig.model_validate(json.loads(config_json))
         provenance = json.loads(metadata["provenance"])
     except KeyError as error:
         raise ModelError(f"{path}: the header lacks {error}; the file is damaged, get it again") from error
     except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        reason = f"{where}: {first['msg']}"
-        raise ModelError(f"{path}: its configuration is not one this version knows ({reason})") from error
+        raise ModelError(f"{path}: its configuration is not one this version can use: {error}") from error
     except ValueError as error:
-        raise ModelError(f"{path}: the provenance is no JSON; the file is damaged, get it again") from error
+        raise ModelError(
+            f"{path}: configuration or provenance is no JSON; the file is damaged, get it again"
+        ) from error
     if not isinstance(provenance, dict):
         raise ModelError(f"{path}: the provenance is no JSON object; the file is damaged, get it again")
     return CheckpointInfo(config, config_json, fingerprint, provenance, tensors, path.stat().st_size)

@@ -4,29 +4,70 @@ A configuration travels inside the checkpoint. Numbers are those of ESC-Net (Lee
 arXiv:2411.14723) where the paper gives them; docs/model.md lists the choices the paper leaves open.
 """
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PositiveFloat,
+    ValidationError,
+    model_validator,
+)
 
 from schemas.errors import ModelError
-from schemas.fingerprint import fingerprint
 
 _CLIP_KEYS = {"embed_dim", "quick_gelu", "vision_cfg", "text_cfg", "init_logit_scale", "init_logit_bias"}
+_FOREIGN_VISION_KEYS = (
+    "timm_model_name", "attentional_pool", "block_type", "patch_dropout",
+    # These make open_clip build an attention of its own, which `escnet.clip` cannot take the values out of.
+    "qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc",
+)  # fmt: skip
+_FOREIGN_TEXT_KEYS = ("hf_model_name", "hf_tokenizer_name")
+_NORM_GROUP = 16  # channels in a group of the decoder's norms
+
+Count = Annotated[int, Field(ge=1)]
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+    _prefix: ClassVar[str] = ""  # of a setting's name in an error
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_line(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = cls._prefix + (".".join(map(str, first["loc"])) or "the whole")
+            found = "" if first["type"] == "missing" else f", found {str(first['input'])[:80]}"
+            raise ModelError(f"{where}: {first['msg']}{found}") from error
 
 
 class SamConfig(_Frozen):
-    """Widths of SAM's prompt encoder and mask decoder transformer; the defaults are SAM's own."""
+    """Widths of SAM's prompt encoder and mask decoder transformer; the defaults are SAM's own.
 
-    embed_dim: int = 256
-    mask_in_chans: int = 16
-    depth: int = 2
-    num_heads: int = 8
-    mlp_dim: int = 2048
-    num_mask_tokens: int = 4
+    Raises:
+        ModelError: a width that SAM cannot be built with.
+    """
+
+    _prefix = "sam."
+    embed_dim: Count = 256
+    mask_in_chans: int = Field(default=16, ge=4)  # SAM begins with a quarter of them
+    depth: Count = 2
+    num_heads: Count = 8
+    mlp_dim: Count = 2048
+    num_mask_tokens: Count = 4
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.embed_dim % (2 * self.num_heads):  # SAM's cross-attentions are half as wide
+            raise ModelError(
+                f"sam.embed_dim {self.embed_dim} must be a multiple of twice sam.num_heads, {2 * self.num_heads}"
+            )
+        return self
 
 
 class ModelConfig(_Frozen):
@@ -36,27 +77,28 @@ class ModelConfig(_Frozen):
     came from, or None for one of ours. `image_size` is the side of the square the network sees, in pixels.
 
     Raises:
-        ModelError: a CLIP whose towers are not open_clip's own transformers, or geometry that does not fit.
+        ModelError: a CLIP whose towers are not open_clip's own transformers, geometry that does not fit, or a
+            setting that no network can be built with.
     """
 
     clip_arch: str | None
     clip: dict[str, Any]
-    image_size: int
+    image_size: Count
     image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
-    image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.26862954, 0.26130258, 0.27577711)
     dense_attention: Literal["value_only", "full"] = "value_only"
     tap_layers: tuple[int, int]  # 0-based CLIP blocks that feed the decoder's skips, coarse stage first
     sam: SamConfig = SamConfig()
-    n_blocks: int = 4
-    n_objects: int = 5  # N_o, regions (points and masks) a class
+    n_blocks: Count = 4
+    n_objects: Count = 5  # N_o, regions (points and masks) a class
     prompt_threshold: float = 1.04  # alpha: a patch belongs to the class if P > alpha / (h * w)
-    kmeans_iterations: int = 10
+    kmeans_iterations: int = Field(default=10, ge=0)
     fusion: Literal["per_class", "mean"] = "per_class"
-    hidden_dim: int = 128  # d
-    attention_heads: int = 4
-    window_size: int = 12
-    decoder_dims: tuple[int, int] = (64, 32)
-    guidance_dims: tuple[int, int] = (32, 16)
+    hidden_dim: Count = 128  # d
+    attention_heads: Count = 4
+    window_size: Count = 12
+    decoder_dims: tuple[Count, Count] = (64, 32)
+    guidance_dims: tuple[Count, Count] = (32, 16)
     loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     temperature: float = Field(default=1.0, gt=0.0)  # logits are divided by it before softmax or sigmoid
 
@@ -66,11 +108,19 @@ class ModelConfig(_Frozen):
         if self.image_size % self.patch_size:
             raise ModelError(
                 f"image_size {self.image_size} is not a multiple of CLIP's patch_size {self.patch_size}; "
-                f"use {self.image_size // self.patch_size * self.patch_size}"
+                f"use {max(1, self.image_size // self.patch_size) * self.patch_size}"
             )
         n_layers = self.clip["vision_cfg"]["layers"]
         if not all(0 <= layer < n_layers for layer in self.tap_layers):
             raise ModelError(f"tap_layers {self.tap_layers} must lie in 0..{n_layers - 1}, CLIP's image blocks")
+        if self.dense_attention == "value_only" and n_layers < 2:
+            raise ModelError("dense_attention value_only needs a CLIP of at least 2 image blocks, found 1; use full")
+        if self.hidden_dim % self.attention_heads:
+            raise ModelError(
+                f"hidden_dim {self.hidden_dim} must be a multiple of attention_heads {self.attention_heads}"
+            )
+        if any(dim % norm_groups(dim) for dim in self.decoder_dims):
+            raise ModelError(f"decoder_dims {self.decoder_dims} must each be below 32 or a multiple of 16")
         return self
 
     @property
@@ -82,18 +132,19 @@ class ModelConfig(_Frozen):
         side = self.image_size // self.patch_size
         return side, side
 
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint(self.model_dump(mode="json"))
+
+def norm_groups(dim: int) -> int:
+    """Groups of the decoder's group norms over `dim` channels."""
+    return max(1, dim // _NORM_GROUP)
 
 
 def _check_clip(name: str, clip: dict[str, Any]) -> None:
     """Only CLIPs made of open_clip's own vision transformer and text transformer can be used densely."""
-    vision, text = clip.get("vision_cfg", {}), clip.get("text_cfg", {})
+    vision, text = (clip.get(key) if isinstance(clip.get(key), dict) else {} for key in ("vision_cfg", "text_cfg"))
     obstacles = [f"{key} at the top level" for key in sorted(clip.keys() - _CLIP_KEYS)]
-    obstacles += [key for key in ("timm_model_name", "attentional_pool", "block_type") if vision.get(key)]
-    obstacles += [key for key in ("hf_model_name",) if text.get(key)]
-    if not all(isinstance(vision.get(key), int) for key in ("layers", "width", "patch_size")):
+    obstacles += [key for key in _FOREIGN_VISION_KEYS if vision.get(key)]
+    obstacles += [key for key in _FOREIGN_TEXT_KEYS if text.get(key)]
+    if not all(isinstance(vision.get(key), int) and vision[key] > 0 for key in ("layers", "width", "patch_size")):
         obstacles.append("no integer layers, width and patch_size in vision_cfg")
     if obstacles:
         raise ModelError(

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from escnet.config import ModelConfig
+from escnet.config import ModelConfig, norm_groups
 
 _SPREAD = 8  # channels of a spread-out tap, in units of its guidance channels
-_GROUP = 16  # channels in a group of the group norms
 
 
 class Guidance(nn.Module):
@@ -41,9 +40,9 @@ class Stage(nn.Module):
     def __init__(self, in_dim: int, out_dim: int) -> None:
         super().__init__()
         self.mix = nn.Conv2d(in_dim, out_dim, kernel_size=3, padding=1)
-        self.norm = nn.GroupNorm(max(1, out_dim // _GROUP), out_dim)
+        self.norm = nn.GroupNorm(norm_groups(out_dim), out_dim)
         self.refine = nn.Conv2d(out_dim, out_dim, kernel_size=3, padding=1)
-        self.refine_norm = nn.GroupNorm(max(1, out_dim // _GROUP), out_dim)
+        self.refine_norm = nn.GroupNorm(norm_groups(out_dim), out_dim)
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
         """(B*k, in_dim, H, W) features and (B, out_dim, 2H, 2W) guidance to (B*k, out_dim, 2H, 2W)."""

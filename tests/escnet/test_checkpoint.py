@@ -167,10 +167,11 @@ def test_weights_that_do_not_fit_are_refused_by_name(checkpoint, change, message
         ({"config": None}, "lacks 'config'"),
         ({"fingerprint": None}, "lacks 'fingerprint'"),
         ({"provenance": None}, "lacks 'provenance'"),
-        ({"provenance": "["}, "provenance is no JSON"),
+        ({"provenance": "["}, "configuration or provenance is no JSON"),
         ({"provenance": "[]"}, "provenance is no JSON object"),
-        ({"config": "{}"}, "its configuration is not one this version knows (clip_arch: Field required)"),
-        ({"config": "nonsense"}, "its configuration is not one this version knows"),
+        ({"config": "{}"}, "its configuration is not one this version can use: clip_arch: Field required"),
+        ({"config": "nonsense"}, "configuration or provenance is no JSON"),
+        ({"config": "[]"}, "the whole: Input should be a valid dictionary"),
     ],
 )
 def test_a_header_that_is_not_ours_is_refused(checkpoint, metadata, message):
@@ -183,9 +184,28 @@ def test_a_header_that_is_not_ours_is_refused(checkpoint, metadata, message):
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_blocks": 0}, "n_blocks: Input should be greater than or equal to 1, found 0"),
+        ({"sam": {"embed_dim": 10, "num_heads": 4}}, "sam.embed_dim 10 must be a multiple of"),
+        ({"wings": 2}, "wings: Extra inputs are not permitted"),
+        ({"clip": {"vision_cfg": 3}}, "no integer layers"),
+    ],
+)
+def test_a_setting_that_cannot_run_is_one_line_with_the_file(checkpoint, changes, message):
+    config = json.loads(read_header(checkpoint).config_json)
+    rewrite(checkpoint, config=json.dumps(config | changes))
+    with pytest.raises(ModelError) as caught:
+        read_header(checkpoint)
+    assert str(caught.value).startswith(f"{checkpoint}: its configuration is not one this version can use: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "clip",
     [
-        {**tiny_config().clip, "vision_cfg": {"layers": 1, "width": 32, "patch_size": 8, "nonsense": 1}},
+        {**tiny_config().clip, "vision_cfg": {"layers": 2, "width": 32, "patch_size": 8, "nonsense": 1}},
         {**tiny_config().clip, "text_cfg": {"width": "wide"}},
     ],
 )
