@@ -34,6 +34,7 @@ class Segmentation:
     A code is a class id, or negative for a distractor. A cell is 4 x 4 pixels, fewer at the right and lower edge.
 
     Args:
+        size_hw: height H and width W of the picture in pixels.
         winner: (H, W) int32 code of every pixel's best entry.
         runner_up: (ceil(H/4), ceil(W/4)) int32 code of the second best at pixel (4i + 2, 4j + 2) of cell (i, j), or
             at the last row or column where the cell is cut; the winner's own code in a vocabulary of one entry.

@@ -26,8 +26,9 @@ _GPU_MAPS = 512
 class Segmenter:
     """A network ready to label pictures, on one device.
 
-    The same pictures in the same batches give the same bytes. On a CPU every picture is run by itself, so there the
-    batches do not matter either.
+    The same pictures in the same batches give the same bytes with the same number of threads. On a CPU every picture is
+    run by itself, so there the batches do not matter either. float32 on a GPU switches TensorFloat-32, which cuDNN's
+    convolutions use by default, off for the whole process.
 
     Args:
         network: is moved to `device` and put into evaluation mode.
@@ -36,7 +37,7 @@ class Segmenter:
         class_chunk: classes at a time, None for a number that suits the device; bounds the memory.
 
     Raises:
-        ModelError: float16 on a CPU.
+        ModelError: a device other than a CPU or a CUDA GPU, or float16 on a CPU.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class Segmenter:
         views: Views = "sliding",
         class_chunk: int | None = None,
     ) -> None:
-        self.device = torch.device(device)
+        self.device = _known_device(device)
         if dtype == "float16" and self.device.type == "cpu":
             raise ModelError("dtype float16 on a CPU: expected float32 or bfloat16; choose one of these or a GPU")
+        if dtype == "float32" and self.device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # keeps 10 bits of 23
         self.network = network.to(self.device).eval()
         self.dtype = DTYPES[dtype]
         self.views = views
@@ -109,3 +112,13 @@ class Segmenter:
         on_cpu = max(1, _CPU_CHANNELS // (self.network.config.sam.embed_dim * n_views))
         limit = on_cpu if self.device.type == "cpu" else max(1, _GPU_MAPS // n_views)
         return -(-n_entries // -(-n_entries // limit))
+
+
+def _known_device(device: str | torch.device) -> torch.device:
+    try:
+        known = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"device {device}: no such device; expected cpu, cuda or one GPU such as cuda:1") from error
+    if known.type not in ("cpu", "cuda"):
+        raise ModelError(f"device {device}: the network runs on cpu and cuda only; choose one of these")
+    return known

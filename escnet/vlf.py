@@ -81,8 +81,9 @@ class LanguageAttention(nn.Module):
         """What (K, C) text embeddings come to; divided by K, so that it does not grow with the vocabulary."""
         text = self.text_norm(embeddings)
         keys = F.elu(self.key(text).unflatten(-1, (self.n_heads, -1))) + 1  # (K, heads, d/heads)
+        keys = keys / len(text)  # before the sum over classes, which half precision may not hold
         values = self.value(text).unflatten(-1, (self.n_heads, -1))
-        return LanguageSummary(torch.einsum("khi,khj->hij", keys, values) / len(text), keys.mean(dim=0))
+        return LanguageSummary(torch.einsum("khi,khj->hij", keys, values), keys.sum(dim=0))
 
     def forward(self, x: Tensor, summary: LanguageSummary) -> Tensor:
         """(B, k, h, w, d) to (B, k, h, w, d)."""

@@ -173,6 +173,33 @@ def test_float16_on_a_cpu_is_refused(network):
         Segmenter(network, dtype="float16")
 
 
+@pytest.mark.parametrize("device", ["mps", "meta", "gpu0"])
+def test_a_device_it_does_not_run_on_is_refused(network, device):
+    with pytest.raises(ModelError, match=rf"^device {device}: .*cpu") as caught:
+        Segmenter(network, device=device)
+    assert "\n" not in str(caught.value)
+
+
+class Anywhere:
+    """A network that says it is on any device."""
+
+    def to(self, _):
+        return self
+
+    def eval(self):
+        return self
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "is_rounded"),
+    [("cuda", "float32", False), ("cuda", "bfloat16", True), ("cpu", "float32", True)],
+)
+def test_float32_on_a_gpu_is_not_rounded_by_its_convolutions(monkeypatch, device, dtype, is_rounded):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    Segmenter(Anywhere(), device=device, dtype=dtype)
+    assert torch.backends.cudnn.allow_tf32 == is_rounded
+
+
 def test_broken_weights_fail_the_picture():
     network = tiny_network()
     segmenter = Segmenter(network)

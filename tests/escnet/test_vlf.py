@@ -103,6 +103,19 @@ def test_summary_does_not_grow_with_the_vocabulary():
 
 
 @torch.no_grad()
+def test_summary_of_many_classes_fits_half_precision():
+    language = build(LanguageAttention, tiny_config())
+    language.key.bias.fill_(10.0)
+    language.value.bias.fill_(10.0)
+    embeddings = torch.randn(2000, 32)  # products of 100, of which half precision can add up 655
+    expected = language.summarise(embeddings)
+    with torch.autocast("cpu", torch.float16):
+        found = language.summarise(embeddings)
+    for half, exact in ((found.key_values, expected.key_values), (found.keys, expected.keys)):
+        torch.testing.assert_close(half.float(), exact, rtol=0.01, atol=0)
+
+
+@torch.no_grad()
 def test_words_change_the_hidden_features():
     fusion = build(VisionLanguageFusion, tiny_config())
     correlation, features = torch.randn(1, 2, 8, 8), torch.randn(1, 2, 8, 8, E)
