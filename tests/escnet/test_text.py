@@ -88,4 +88,5 @@ def test_a_prompt_longer_than_the_context_is_refused_by_name(network):
 
 
 def test_a_prompt_that_just_fits_is_taken(network):
-    compile_vocabulary(network, vocabulary(" ".join(["red"] * 75), templates=("{}",)))
+    compiled = compile_vocabulary(network, vocabulary(" ".join(["red"] * 75), templates=("{}",)))
+    assert compiled.codes.tolist() == [0]

@@ -1,5 +1,7 @@
 import threading
 
+import pytest
+
 from pipeline.budget import PixelBudget
 
 
@@ -27,11 +29,9 @@ def test_small_pictures_go_together_and_a_large_one_alone():
 
 def test_room_is_given_back_when_a_picture_fails():
     budget = PixelBudget(10)
-    for _ in range(3):
-        try:
-            with budget.take(10):
-                raise ValueError
-        except ValueError:
-            pass
-    with budget.take(10):
-        pass
+    with pytest.raises(ValueError, match="broken"), budget.take(10):
+        raise ValueError("broken")
+    next_one = threading.Thread(target=budget.acquire, args=(10,), daemon=True)
+    next_one.start()
+    next_one.join(10)
+    assert not next_one.is_alive()
