@@ -127,16 +127,16 @@ def annotate(request: JobRequest) -> JobReport:
         record = _plan(job, sources)
         shards = read_plan(record.manifest.files, request.output, storage)
         done = done_shards(request.output, storage)
-        todo = [shard for shard in shards if shard.shard_id not in done]
+        remaining = [shard for shard in shards if shard.shard_id not in done]
         totals = shard_totals((s.shard_id for s in shards if s.shard_id in done), request.output, storage)
-        if todo:
-            totals = _label(job, todo, record.manifest, totals)
+        if remaining:
+            totals = _label(job, remaining, record.manifest, totals)
     return JobReport(
         output=request.output,
         n_rows=record.manifest.n_rows,
         n_shards=len(shards),
-        n_shards_before=len(shards) - len(todo),
-        n_rows_now=sum(shard.n_rows for shard in todo),
+        n_shards_before=len(shards) - len(remaining),
+        n_rows_now=sum(shard.n_rows for shard in remaining),
         seconds=time.monotonic() - started,
         totals=totals,
         sources=sources,
@@ -228,21 +228,21 @@ def _refuse_differences(asked: JobRecord, found: JobRecord, output: str) -> None
         )
 
 
-def _label(job: _Resolved, todo: list[ShardRef], plan: ManifestRecord, before: ShardTotals) -> ShardTotals:
+def _label(job: _Resolved, remaining: list[ShardRef], plan: ManifestRecord, before: ShardTotals) -> ShardTotals:
     """Run the shards that are left; the totals of the whole output."""
     identity = {"model": job.model.fingerprint, "options": job.options.model_dump()}
     setup = ReplicaSetup(job.model, job.vocabularies, job.options, job.request.output, job.storage, identity)
-    n_actors = min(job.placement.n_actors, len(todo))
+    n_actors = min(job.placement.n_actors, len(remaining))
     totals, terminated = before, threading.Event()
     try:
         with ExitStack() as stack:
             progress = stack.enter_context(Progress(plan.n_rows, before.rows))
-            progress.say(start_line(plan.n_rows, plan.n_shards, plan.n_shards - len(todo), job.options, n_actors))
+            progress.say(start_line(plan.n_rows, plan.n_shards, plan.n_shards - len(remaining), job.options, n_actors))
             if job.request.address is None:
                 stack.enter_context(ray_cluster(None))
             stack.enter_context(_sigterm_stops(terminated))
             has_labels = before.labelled > 0
-            for result in run_shards(todo, setup, job.placement, progress, has_labels=has_labels):
+            for result in run_shards(remaining, setup, job.placement, progress, has_labels=has_labels):
                 totals = merge_totals((totals, result.totals))
     except KeyboardInterrupt as stop:  # the actors are gone by now: what lies there is what is done
         n_done = len(done_shards(job.request.output, job.storage))

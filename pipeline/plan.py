@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -124,12 +125,20 @@ def read_plan(files: Iterable[str], output: str, options: StorageOptions) -> lis
     found: list[ShardRef] = []
     for name in files:
         uri = join(output, f"{MANIFEST_FOLDER}/{name}")
-        with open_file(uri, options) as file:
-            shards = json.loads((pq.read_metadata(file).metadata or {}).get(SHARDS_KEY, b"[]"))
+        with storing(uri), open_file(uri, options) as file:
+            shards = json.loads(_footer(file).get(SHARDS_KEY, b"[]"))
         if not shards:
-            raise OutputError(f"{uri}: names no shards; the output is damaged, label into a new one")
+            raise OutputError(f"{public_uri(uri)}: names no shards; the output is damaged, label into a new one")
         found += [ShardRef(i, vocabulary, name, k, n) for k, (i, vocabulary, n) in enumerate(shards)]
     return found
+
+
+def _footer(file: IO[bytes]) -> dict[bytes, bytes]:
+    """The key-value pairs of a Parquet file; none if it is broken."""
+    try:
+        return pq.read_metadata(file).metadata or {}
+    except pa.ArrowInvalid:
+        return {}
 
 
 def read_shard_rows(ref: ShardRef, output: str, options: StorageOptions) -> list[ManifestRow]:

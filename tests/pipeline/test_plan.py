@@ -85,3 +85,12 @@ def test_two_plans_overwrite_nothing_of_each_other_and_strays_are_swept(tmp_path
     assert write_plan(cut_shards(rows(3), ("v",), 3, first_id), str(tmp_path), STORAGE) == first
     sweep_parts(first, str(tmp_path), STORAGE)
     assert [path.name for path in (tmp_path / "manifest").iterdir()] == list(first)
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "not found"), (b"no Parquet", "the output is damaged")])
+def test_a_manifest_file_that_is_gone_or_damaged_is_one_line(tmp_path, content, said):
+    (tmp_path / "manifest").mkdir()
+    if content is not None:
+        (tmp_path / "manifest" / "part.parquet").write_bytes(content)
+    with pytest.raises(OutputError, match=rf"part\.parquet: .*{said}"):
+        read_plan(["part.parquet"], str(tmp_path), STORAGE)
