@@ -1,0 +1,1 @@
+"""Public benchmarks, as their official archives unpack, to manifest, masks and vocabulary: docs/datasets.md."""
