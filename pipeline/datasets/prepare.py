@@ -173,7 +173,7 @@ def summary_lines(prepared: PreparedDataset) -> list[str]:
     ids = {each.id for each in prepared.vocabulary.classes}
     n_ignored, n_pixels = prepared.pixels[prepared.vocabulary.ignore_id], sum(prepared.pixels.values())
     lines = [
-        f"{prepared.dataset.name}: {n_pictures:,} pictures ({splits})",
+        f"{prepared.dataset.name}: {n_pictures:,} {'picture' if n_pictures == 1 else 'pictures'} ({splits})",
         f"  masks:    {prepared.n_masks_written:,} written" + (f", {n_kept:,} there before" if n_kept else ""),
         f"  classes:  {len(ids & set(+prepared.pixels)):,} of {len(ids):,} occur",
         f"  ignored:  {n_ignored / max(1, n_pixels):.1%} of {n_pixels:,} pixels",
