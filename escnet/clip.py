@@ -13,13 +13,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from escnet.config import ModelConfig
+from escnet.convnext import ConvNextTower
+from escnet.tokens import TokenTable
+
+_NO_TOWER = {"layers": 1, "width": 64, "patch_size": 32}  # open_clip cannot be told to build none; it is replaced
 
 
 def build_clip(config: ModelConfig) -> CLIP:
     """open_clip's module with random weights, its image tower built for `config.image_size`."""
     clip = dict(config.clip)
-    vision = CLIPVisionCfg(**{**clip.pop("vision_cfg"), "image_size": config.image_size})
-    return CLIP(vision_cfg=vision, text_cfg=CLIPTextCfg(**clip.pop("text_cfg")), output_dict=False, **clip)
+    vision = {**clip.pop("vision_cfg", _NO_TOWER), "image_size": config.image_size}
+    text = dict(clip.pop("text_cfg"))
+    table = None
+    if config.trained_tokens is not None:
+        table = TokenTable(config.trained_tokens, text["vocab_size"], text["width"])
+        text["vocab_size"] = table.num_embeddings
+    built = CLIP(vision_cfg=CLIPVisionCfg(**vision), text_cfg=CLIPTextCfg(**text), output_dict=False, **clip)
+    if config.convnext is not None:
+        built.visual = ConvNextTower(config.convnext, clip["embed_dim"])
+    if table is not None:
+        built.token_embedding = table
+    return built
 
 
 def build_tokenizer(config: ModelConfig) -> SimpleTokenizer:
@@ -36,9 +50,12 @@ def dense_features(clip: CLIP, pixels: Tensor, config: ModelConfig) -> tuple[Ten
 
     Returns:
         The patches (B, C, h, w) in the space of the text embeddings, any norm, and for each of `tap_layers` the
-        output (B, width, h, w) of that block.
+        output of that block, (B, width, S / stride, S / stride) with the width and stride of `config.taps`.
     """
     visual, grid_hw = clip.visual, config.grid_hw
+    if config.convnext is not None:
+        patches, taps = visual(pixels, config.tap_layers)
+        return patches, taps
     last = len(visual.transformer.resblocks) - 1
     source = last if config.dense_attention == "full" else last - 1
     wanted = sorted({*config.tap_layers, source})

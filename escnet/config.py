@@ -4,6 +4,7 @@ A configuration travels inside the checkpoint. Numbers are those of ESC-Net (Lee
 arXiv:2411.14723) where the paper gives them; docs/model.md lists the choices the paper leaves open.
 """
 
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -11,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
+    NonNegativeInt,
     PositiveFloat,
     ValidationError,
     model_validator,
@@ -70,11 +72,39 @@ class SamConfig(_Frozen):
         return self
 
 
+class ConvNextConfig(_Frozen):
+    """A convolutional image tower in place of CLIP's vision transformer: widths, depths and strides of its stages.
+
+    Raises:
+        ModelError: stages that do not belong together.
+    """
+
+    _prefix = "convnext."
+    dims: tuple[Count, ...] = Field(min_length=1)
+    depths: tuple[Count, ...]
+    strides: tuple[Count, ...]  # of a stage's grid, in pixels of the input
+    kernel_size: Count = 7
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not len(self.dims) == len(self.depths) == len(self.strides):
+            raise ModelError(
+                f"convnext: dims {self.dims}, depths {self.depths} and strides {self.strides} must be equally many"
+            )
+        if any(b % a for a, b in pairwise(self.strides)):
+            raise ModelError(f"convnext.strides {self.strides} must each be a multiple of the one before")
+        if self.kernel_size % 2 == 0:
+            raise ModelError(f"convnext.kernel_size {self.kernel_size} must be odd")
+        return self
+
+
 class ModelConfig(_Frozen):
     """One ESC-Net.
 
     `clip` is an open_clip model configuration (the JSON of its `model_configs/`), `clip_arch` the name it
-    came from, or None for one of ours. `image_size` is the side of the square the network sees, in pixels.
+    came from, or None for one of ours. With `convnext` the image tower is that instead, and `clip` has no
+    `vision_cfg`. `image_size` is the side of the square the network sees, in pixels. `trained_tokens` are the
+    ids of CLIP's BPE that have a row of their own in the token table, None for all of them.
 
     Raises:
         ModelError: a CLIP whose towers are not open_clip's own transformers, geometry that does not fit, or a
@@ -83,11 +113,13 @@ class ModelConfig(_Frozen):
 
     clip_arch: str | None
     clip: dict[str, Any]
+    convnext: ConvNextConfig | None = None
+    trained_tokens: tuple[NonNegativeInt, ...] | None = None
     image_size: Count
     image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.26862954, 0.26130258, 0.27577711)
     dense_attention: Literal["value_only", "full"] = "value_only"
-    tap_layers: tuple[int, int]  # 0-based CLIP blocks that feed the decoder's skips, coarse stage first
+    tap_layers: tuple[int, int]  # 0-based blocks of the image tower that feed the decoder's skips, coarse stage first
     sam: SamConfig = SamConfig()
     n_blocks: Count = 4
     n_objects: Count = 5  # N_o, regions (points and masks) a class
@@ -104,16 +136,16 @@ class ModelConfig(_Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_clip(self.clip_arch or "clip", self.clip)
+        _check_clip(self.clip_arch or "clip", self.clip, has_own_tower=self.convnext is not None)
         if self.image_size % self.patch_size:
             raise ModelError(
                 f"image_size {self.image_size} is not a multiple of CLIP's patch_size {self.patch_size}; "
                 f"use {max(1, self.image_size // self.patch_size) * self.patch_size}"
             )
-        n_layers = self.clip["vision_cfg"]["layers"]
+        n_layers = sum(self.convnext.depths) if self.convnext else self.clip["vision_cfg"]["layers"]
         if not all(0 <= layer < n_layers for layer in self.tap_layers):
             raise ModelError(f"tap_layers {self.tap_layers} must lie in 0..{n_layers - 1}, CLIP's image blocks")
-        if self.dense_attention == "value_only" and n_layers < 2:
+        if self.dense_attention == "value_only" and n_layers < 2 and not self.convnext:
             raise ModelError("dense_attention value_only needs a CLIP of at least 2 image blocks, found 1; use full")
         if self.hidden_dim % self.attention_heads:
             raise ModelError(
@@ -125,7 +157,16 @@ class ModelConfig(_Frozen):
 
     @property
     def patch_size(self) -> int:
-        return int(self.clip["vision_cfg"]["patch_size"])
+        return self.convnext.strides[-1] if self.convnext else int(self.clip["vision_cfg"]["patch_size"])
+
+    @property
+    def taps(self) -> tuple[tuple[int, int], ...]:
+        """Width and stride in pixels of the output of each of `tap_layers`."""
+        if self.convnext is None:
+            return ((self.clip["vision_cfg"]["width"], self.patch_size),) * len(self.tap_layers)
+        stages = zip(self.convnext.depths, self.convnext.dims, self.convnext.strides, strict=True)
+        blocks = [(dim, stride) for depth, dim, stride in stages for _ in range(depth)]
+        return tuple(blocks[layer] for layer in self.tap_layers)
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -138,13 +179,15 @@ def norm_groups(dim: int) -> int:
     return max(1, dim // _NORM_GROUP)
 
 
-def _check_clip(name: str, clip: dict[str, Any]) -> None:
+def _check_clip(name: str, clip: dict[str, Any], *, has_own_tower: bool) -> None:
     """Only CLIPs made of open_clip's own vision transformer and text transformer can be used densely."""
     vision, text = (clip.get(key) if isinstance(clip.get(key), dict) else {} for key in ("vision_cfg", "text_cfg"))
     obstacles = [f"{key} at the top level" for key in sorted(clip.keys() - _CLIP_KEYS)]
     obstacles += [key for key in _FOREIGN_VISION_KEYS if vision.get(key)]
     obstacles += [key for key in _FOREIGN_TEXT_KEYS if text.get(key)]
-    if not all(isinstance(vision.get(key), int) and vision[key] > 0 for key in ("layers", "width", "patch_size")):
+    if has_own_tower and vision:
+        obstacles.append("both vision_cfg and convnext")
+    if not has_own_tower and not all(isinstance(vision.get(key), int) and vision[key] > 0 for key in ("layers", "width", "patch_size")):
         obstacles.append("no integer layers, width and patch_size in vision_cfg")
     if obstacles:
         raise ModelError(
@@ -175,17 +218,27 @@ def _l14() -> ModelConfig:
     return ModelConfig(clip_arch="ViT-L-14-336-quickgelu", clip=clip, image_size=336, tap_layers=(7, 15))
 
 
+# CLIP's BPE tokens of the words that escnet-nano is trained with: the demo world's names and the templates around them.
+_NANO_TOKENS = (
+    320, 518, 530, 539, 550, 736, 1113, 1125, 1449, 1470, 1565, 1573, 1579, 1704, 1746, 1901, 1936, 2390, 2540,
+    2583, 3360, 3387, 3417, 3562, 3999, 4055, 4287, 4481, 4533, 5094, 5496, 5922, 6148, 7117, 9518, 10607,
+    10709, 10712, 11024, 11149, 13071, 13131, 14615, 16118, 16246, 16438, 18211, 18471, 18514, 19437, 22192,
+    26690, 27054, 30574, 47950, 49406, 49407,
+)  # fmt: skip
+
+
 def _nano() -> ModelConfig:
     clip = {
         "embed_dim": 128,
-        "vision_cfg": {"image_size": 192, "layers": 6, "width": 192, "head_width": 64, "patch_size": 8},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 2},
+        "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 2},
     }
     return ModelConfig(
         clip_arch=None,
         clip=clip,
+        convnext=ConvNextConfig(dims=(48, 160), depths=(1, 6), strides=(4, 8)),
+        trained_tokens=_NANO_TOKENS,
         image_size=192,
-        tap_layers=(1, 3),
+        tap_layers=(3, 0),
         sam=SamConfig(embed_dim=64, mask_in_chans=16, depth=2, num_heads=2, mlp_dim=128),
         hidden_dim=32,
         attention_heads=2,  # heads narrower than 16 are slow, on CPUs and GPUs alike

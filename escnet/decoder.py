@@ -57,11 +57,12 @@ class Decoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width = config.clip["vision_cfg"]["width"]
         in_dims = (config.hidden_dim, *config.decoder_dims[:-1])
         self.guidance = nn.ModuleList(
-            Guidance(width, guidance_dim, stage_dim, scale=2 ** (i + 1))
-            for i, (guidance_dim, stage_dim) in enumerate(zip(config.guidance_dims, config.decoder_dims, strict=True))
+            Guidance(width, guidance_dim, stage_dim, scale=2 ** (i + 1) * stride // config.patch_size)
+            for i, ((width, stride), guidance_dim, stage_dim) in enumerate(
+                zip(config.taps, config.guidance_dims, config.decoder_dims, strict=True)
+            )
         )
         self.stages = nn.ModuleList(
             Stage(in_dim, out_dim) for in_dim, out_dim in zip(in_dims, config.decoder_dims, strict=True)
