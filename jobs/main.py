@@ -7,7 +7,7 @@ import click
 
 from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError
 
-COMMANDS = ("annotate", "manifest", "model", "vocabulary")
+COMMANDS = ("annotate", "dataset", "manifest", "model", "vocabulary")
 
 
 class LazyGroup(click.Group):
