@@ -7,7 +7,7 @@ import click
 
 from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError
 
-COMMANDS = ("annotate", "dataset", "manifest", "model", "vocabulary")
+COMMANDS = ("annotate", "dataset", "evaluate", "manifest", "model", "vocabulary")
 
 
 class LazyGroup(click.Group):
