@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Map = NDArray[np.float32]
+Map = NDArray[np.floating]  # float32, though numpy's types see float64 beside a Python number
 
 
 def render_material(name: str, rng: np.random.Generator, side_px: int) -> Map:
@@ -20,8 +20,21 @@ def render_material(name: str, rng: np.random.Generator, side_px: int) -> Map:
     x, y = axis[None, :], axis[:, None]
     c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     texture = _MATERIALS[name](rng, c * x + s * y + 2, c * y - s * x + 2)  # both positive
-    tint = rng.normal(1.0, 0.03, 3).astype(np.float32)
-    return texture * tint
+    return tinted(texture, rng.normal(1.0, 0.03, 3).astype(np.float32))
+
+
+def tinted(picture: Map, tint: Map) -> Map:
+    """(H, W, 3) times (3,). A row at a time: numpy is slow at an innermost axis of three."""
+    height, width = picture.shape[:2]
+    return (picture.reshape(height, width * 3) * np.tile(tint, width)).reshape(picture.shape)
+
+
+def between(first: Map, second: Map, amount: Map) -> Map:
+    """(H, W, 3) float32, from the colour `first` (3,) where `amount` (H, W) is 0 to `second` (3,) where it is 1."""
+    picture = np.empty((*amount.shape, 3), np.float32)
+    for channel, (low, high) in enumerate(zip(first, second, strict=True)):
+        picture[..., channel] = low + amount * (high - low)
+    return picture
 
 
 def smooth_noise(rng: np.random.Generator, side_px: int, n_cells: tuple[int, int]) -> Map:
@@ -37,8 +50,7 @@ def _clouds(rng: np.random.Generator, side_px: int, n_cells: int, octaves: int =
 
 def _mix(first: tuple[float, ...], second: tuple[float, ...], amount: Map) -> Map:
     """From `first` at 0 to `second` at 1."""
-    a, b = np.array(first, np.float32), np.array(second, np.float32)
-    return a + np.clip(amount, 0, 1)[..., None] * (b - a)
+    return between(np.array(first, np.float32), np.array(second, np.float32), np.clip(amount, 0, 1))
 
 
 def _edges(position: Map, width: float) -> Map:
@@ -47,20 +59,20 @@ def _edges(position: Map, width: float) -> Map:
     return np.clip(1.5 - distance / width, 0, 1)
 
 
-def _grass(rng: np.random.Generator, x: Map, y: Map) -> Map:
+def _grass(rng: np.random.Generator, _x: Map, y: Map) -> Map:
     side = len(y)
     blades = smooth_noise(rng, side, (24, 96)) + 0.6 * smooth_noise(rng, side, (12, 48))
     return _mix((38, 82, 22), (128, 176, 62), 0.5 + 0.4 * blades)
 
 
-def _sand(rng: np.random.Generator, x: Map, y: Map) -> Map:
+def _sand(rng: np.random.Generator, _x: Map, y: Map) -> Map:
     side = len(y)
     ripples = np.sin(2 * np.pi * (9 * y + 0.35 * _clouds(rng, side, 3)))
     grain = smooth_noise(rng, side, (110, 110))
     return _mix((186, 152, 104), (234, 208, 160), 0.5 + 0.22 * ripples + 0.25 * grain)
 
 
-def _water(rng: np.random.Generator, x: Map, y: Map) -> Map:
+def _water(rng: np.random.Generator, _x: Map, y: Map) -> Map:
     side = len(y)
     waves = np.sin(2 * np.pi * (13 * y + 0.9 * smooth_noise(rng, side, (16, 7))))
     glints = np.clip(smooth_noise(rng, side, (60, 20)) - 0.7, 0, 1)
@@ -76,13 +88,13 @@ def _brick(rng: np.random.Generator, x: Map, y: Map) -> Map:
     return face + mortar[..., None] * (np.array((196, 188, 176), np.float32) - face)
 
 
-def _snow(rng: np.random.Generator, x: Map, y: Map) -> Map:
+def _snow(rng: np.random.Generator, _x: Map, y: Map) -> Map:
     drifts = _clouds(rng, len(y), 4)
     sparkle = np.clip(smooth_noise(rng, len(y), (120, 120)) - 0.9, 0, 1)
     return _mix((196, 210, 232), (248, 250, 253), 0.6 + 0.6 * drifts) + 60 * sparkle[..., None]
 
 
-def _wood(rng: np.random.Generator, x: Map, y: Map) -> Map:
+def _wood(rng: np.random.Generator, _x: Map, y: Map) -> Map:
     side = len(y)
     plank = np.floor(y * 5)
     offset = rng.uniform(0, 9, 64).astype(np.float32)[plank.astype(int) % 64]
@@ -97,7 +109,7 @@ def _sky(rng: np.random.Generator, x: Map, y: Map) -> Map:
     return blue + clouds[..., None] * (np.float32(246) - blue)
 
 
-def _gravel(rng: np.random.Generator, x: Map, y: Map) -> Map:
+def _gravel(rng: np.random.Generator, _x: Map, y: Map) -> Map:
     side = len(y)
     stones = smooth_noise(rng, side, (34, 34))
     gaps = np.clip(1 - np.abs(stones) * 4, 0, 1)
@@ -118,13 +130,13 @@ def _tiles(rng: np.random.Generator, x: Map, y: Map) -> Map:
     return face + joint[..., None] * (np.float32(232) - face)
 
 
-def _straw(rng: np.random.Generator, x: Map, y: Map) -> Map:
+def _straw(rng: np.random.Generator, _x: Map, y: Map) -> Map:
     side = len(y)
     first, second = smooth_noise(rng, side, (12, 110)), smooth_noise(rng, side, (110, 12))
     return _mix((148, 106, 28), (238, 204, 96), 0.5 + 0.5 * np.maximum(first, second) - 0.3)
 
 
-def _asphalt(rng: np.random.Generator, x: Map, y: Map) -> Map:
+def _asphalt(rng: np.random.Generator, _x: Map, y: Map) -> Map:
     grain = smooth_noise(rng, len(y), (125, 125))
     return _mix((46, 47, 50), (98, 98, 102), 0.45 + 0.35 * grain + 0.2 * _clouds(rng, len(y), 3))
 

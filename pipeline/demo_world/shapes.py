@@ -21,6 +21,10 @@ def _polar(radius: NDArray[np.float64] | float, angle: NDArray[np.float64]) -> P
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
 
 
+def _moved(polygon: Polygon, x: float, y: float) -> Polygon:
+    return polygon + np.array([x, y])
+
+
 def _circle(radius: float = 0.95) -> Polygon:
     return _polar(radius, _turn(_CURVE_POINTS))
 
@@ -49,8 +53,8 @@ def _crescent() -> Polygon:
     a, b = np.arccos(x / outer), np.arccos((x - shift) / inner)
     half = _CURVE_POINTS // 2
     back = _polar(outer, np.linspace(a, 2 * np.pi - a, half))
-    front = _polar(inner, np.linspace(2 * np.pi - b, b, half)) + [shift, 0]
-    return np.concatenate([back, front]) + [0.18, 0]
+    front = _moved(_polar(inner, np.linspace(2 * np.pi - b, b, half)), shift, 0)
+    return _moved(np.concatenate([back, front]), 0.18, 0)
 
 
 def _flower() -> Polygon:
@@ -59,14 +63,14 @@ def _flower() -> Polygon:
 
 
 def _drop() -> Polygon:
-    round_part = _polar(0.6, np.linspace(-np.pi / 6, 7 * np.pi / 6, _CURVE_POINTS)) + [0, 0.35]
+    round_part = _moved(_polar(0.6, np.linspace(-np.pi / 6, 7 * np.pi / 6, _CURVE_POINTS)), 0, 0.35)
     return np.concatenate([round_part, [[0.0, -0.98]]])
 
 
 _OUTLINES: dict[str, Callable[[], Polygon]] = {
     "circle": _circle,
     "square": lambda: np.array([[-0.8, -0.8], [0.8, -0.8], [0.8, 0.8], [-0.8, 0.8]]),
-    "triangle": lambda: _polar(1.0, _turn(3, -np.pi / 2)) + [0, 0.2],
+    "triangle": lambda: _moved(_polar(1.0, _turn(3, -np.pi / 2)), 0, 0.2),
     "star": _star,
     "heart": _heart,
     "cross": _cross,
@@ -93,21 +97,27 @@ def hole(shape: str) -> Polygon | None:
     return _circle(0.48) if shape == "ring" else None
 
 
-def pattern_polygons(pattern: str, period: float, phase: float) -> list[Polygon]:
+def pattern_polygons(pattern: str, period: float, phase: float) -> NDArray[np.float64]:
     """The parts of the square of side 2 that a pattern, one of `names.PATTERNS`, paints in the second tone.
 
     Args:
         period: of the pattern, in the units of the square.
         phase: 0 to 1, by what part of a period it is moved.
+
+    Returns:
+        (P, N, 2): P polygons of N corners; none for `solid`.
     """
     starts = np.arange(-1.5 + phase * period - period, 1.5, period)
     half = period / 2
     if pattern == "striped":
-        return [np.array([[x, -1.5], [x + half, -1.5], [x + half, 1.5], [x, 1.5]]) for x in starts]
+        stripe = np.array([[0, -1.5], [half, -1.5], [half, 1.5], [0, 1.5]])
+        return stripe + np.stack([starts, np.zeros_like(starts)], axis=-1)[:, None]
     if pattern == "dotted":
-        dot = _polar(0.3 * period, _turn(12))
-        return [dot + [x + (row % 2) * half, y] for row, y in enumerate(starts) for x in starts]
+        x, y = np.meshgrid(starts, starts)
+        x[1::2] += half
+        return _polar(0.3 * period, _turn(12)) + np.stack([x.ravel(), y.ravel()], axis=-1)[:, None]
     if pattern == "checkered":
         cell = np.array([[0, 0], [half, 0], [half, half], [0, half]])
-        return [cell + [x + shift, y + shift] for x in starts for y in starts for shift in (0, half)]
-    return []
+        corners = np.stack(np.meshgrid(starts, starts), axis=-1).reshape(-1, 1, 2)
+        return cell + np.concatenate([corners, corners + half])
+    return np.empty((0, 4, 2))
