@@ -7,11 +7,11 @@ import click
 
 from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError
 
-COMMANDS = ("annotate", "dataset", "evaluate", "manifest", "model", "vocabulary")
+COMMANDS = ("annotate", "dataset", "demo-world", "evaluate", "manifest", "model", "vocabulary")
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in `jobs/<name>.py` under the same name."""
+    """A group whose commands live in `jobs/<name>.py` under the same name, with `_` for `-`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -19,7 +19,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        return getattr(importlib.import_module(f"jobs.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        return getattr(importlib.import_module(f"jobs.{name}"), name)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
