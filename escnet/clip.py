@@ -8,7 +8,7 @@ how it gets its dense features; this is our choice, and `dense_attention="full"`
 
 from open_clip import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.tokenizer import SimpleTokenizer
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer, text_global_pool
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,6 +39,26 @@ def build_clip(config: ModelConfig) -> CLIP:
 def build_tokenizer(config: ModelConfig) -> SimpleTokenizer:
     """CLIP's BPE tokeniser; called with N texts it gives (N, context_length) token ids."""
     return SimpleTokenizer(context_length=config.clip["text_cfg"].get("context_length", 77))
+
+
+def encode_text(clip: CLIP, tokens: Tensor) -> Tensor:
+    """Text embeddings as open_clip's own `encode_text`, without the padding: most prompts are a dozen tokens of 77.
+
+    A causal text tower never looks ahead, so what stands after the last end of text changes nothing.
+
+    Args:
+        tokens: (N, context) token ids.
+
+    Returns:
+        (N, C), any norm.
+    """
+    if clip.attn_mask is None or clip.text_pool_type != "argmax":
+        return clip.encode_text(tokens)
+    length = int(tokens.argmax(dim=-1).max()) + 1  # the end of text has the highest id
+    tokens = tokens[:, :length]
+    x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
+    x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
+    return text_global_pool(x, tokens, "argmax") @ clip.text_projection
 
 
 def dense_features(clip: CLIP, pixels: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:

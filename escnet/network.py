@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from escnet.block import EscBlock, mean_over_classes
-from escnet.clip import build_clip, dense_features
+from escnet.clip import build_clip, dense_features, encode_text
 from escnet.config import ModelConfig
 from escnet.correlation import correlate
 from escnet.decoder import Decoder
@@ -68,9 +68,13 @@ class EscNet(nn.Module):
         sam_inputs = [block.sam.project(patches) for block in self.blocks]
         return ImageFeatures(patches.float(), sam_inputs, self.decoder.guide(taps))
 
+    def encode_patches(self, pixels: Tensor) -> Tensor:
+        """The patches alone, (B, C, h, w): what `encode_image` begins with."""
+        return dense_features(self.clip, pixels, self.config)[0].float()
+
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """(N, context) token ids to (N, C) text embeddings, any norm."""
-        return self.clip.encode_text(tokens)
+        return encode_text(self.clip, tokens)
 
     def prepare_text(self, embeddings: Tensor) -> TextFeatures:
         """(K, C) text embeddings, any norm, one for each class of the whole vocabulary."""

@@ -1,0 +1,171 @@
+"""One training step of an ESC-Net: which parameters learn and how fast, and the loss of a batch.
+
+Parameter groups `paper` are those of ESC-Net (Lee et al. 2025, arXiv:2411.14723) after CAT-Seg (Cho et al. 2024,
+arXiv:2303.11797): new parts at one rate; CLIP's query and value projections and position embeddings (of both towers),
+and the attention layers of the SAM blocks, at a hundredth of it; all else frozen. `all` is for networks that start
+from nothing: everything but SAM's prompt encoder and what has no effect.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from escnet.losses import IGNORED, alignment_loss, patch_target, segmentation_loss
+from escnet.network import EscNet, ImageFeatures, TextFeatures
+
+Trainable = Literal["all", "paper"]
+
+_NEW_PARTS = re.compile(r"blocks\.\d+\.(sam\.image_projection|fuse|vlf|to_correlation)\.|decoder\.")
+_SAM_ATTENTION = re.compile(r"blocks\.\d+\.sam\.transformer\.layers\.\d+\.\w*attn\w*\.")
+_CLIP_ATTENTION = re.compile(r"clip\.(visual\.)?transformer\.resblocks\.\d+\.attn\.in_proj_(weight|bias)$")
+_CLIP_POSITION = re.compile(r"clip\.(visual\.)?positional_embedding$")
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Pictures, their masks, and the words for what is in them.
+
+    pixels: (B, 3, S, S) float32, normalised.
+    target: (B, S, S) int64, places in the K classes or `losses.IGNORED`.
+    tokens: (N, context) token ids of all texts.
+    owners: (N,) int64, the class, 0 to K - 1, that each text names; every class has one.
+    """
+
+    pixels: Tensor
+    target: Tensor
+    tokens: Tensor
+    owners: Tensor
+
+    def to(self, device: torch.device) -> "TrainingBatch":
+        tensors = (self.pixels, self.target, self.tokens, self.owners)
+        return TrainingBatch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each loss counts, and how many classes of a picture go through the blocks, None for all of the batch's."""
+
+    segmentation: float = 1.0
+    alignment: float = 0.0
+    classes_per_picture: int | None = None
+
+
+def parameter_groups(
+    network: EscNet, trainable: Trainable, *, learning_rate: float, clip_sam_learning_rate: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Groups for an optimiser; freezes the parameters that are in none of them.
+
+    Matrices decay, vectors do not. The paper's CLIP group does not decay either: of its stacked query, key and value
+    projections the keys must stay as they are, to the bit.
+    """
+    new: list[nn.Parameter] = []
+    attention: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        is_new = _is_useful(name) if trainable == "all" else bool(_NEW_PARTS.match(name))
+        is_attention = trainable == "paper" and any(
+            pattern.match(name) for pattern in (_SAM_ATTENTION, _CLIP_ATTENTION, _CLIP_POSITION)
+        )
+        parameter.requires_grad_(is_new or is_attention)
+        if is_new:
+            new.append(parameter)
+        elif is_attention:
+            attention.append(parameter)
+            if _CLIP_ATTENTION.match(name):
+                parameter.register_hook(_without_keys)
+    groups = [
+        {"params": [p for p in new if p.ndim > 1], "lr": learning_rate, "weight_decay": weight_decay},
+        {"params": [p for p in new if p.ndim <= 1], "lr": learning_rate, "weight_decay": 0.0},
+        {"params": attention, "lr": clip_sam_learning_rate, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class TrainingModel(nn.Module):
+    """The network with its losses as one module, as data-parallel training wants it."""
+
+    def __init__(self, network: EscNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: TrainingBatch, weights: LossWeights) -> dict[str, Tensor]:
+        """The losses of a batch by name, not yet weighted; those with weight 0 are not computed."""
+        network, config = self.network, self.network.config
+        embeddings = class_embeddings(network, batch)
+        losses = {}
+        if weights.segmentation:
+            image = network.encode_image(batch.pixels)
+            patches = image.patches
+            losses["segmentation"] = self._segmentation(batch, image, embeddings, weights.classes_per_picture)
+        else:
+            patches = network.encode_patches(batch.pixels)
+        if weights.alignment:
+            target = patch_target(batch.target, config.patch_size)
+            losses["alignment"] = alignment_loss(patches, embeddings, target, network.clip.logit_scale)
+        return losses
+
+    def _segmentation(
+        self, batch: TrainingBatch, image: ImageFeatures, embeddings: Tensor, n_classes: int | None
+    ) -> Tensor:
+        text = self.network.prepare_text(embeddings)
+        kind, temperature = self.network.config.loss, self.network.config.temperature
+        if n_classes is None or n_classes >= len(embeddings):
+            logits = self.network.logits(image, text) / temperature
+            return segmentation_loss(logits, batch.target, kind)
+        total = torch.zeros((), device=batch.target.device)
+        for i, target in enumerate(batch.target):
+            classes = hardest_classes(image.patches[i], text.embeddings, target, n_classes)
+            chosen = TextFeatures(text.embeddings[classes], text.summaries)
+            logits = self.network.logits(_one_picture(image, i), chosen) / temperature
+            places = torch.full((len(embeddings) + 1,), IGNORED, device=target.device)
+            places[classes] = torch.arange(len(classes), device=target.device)
+            total = total + segmentation_loss(logits, places[target].unsqueeze(0), kind)
+        return total / len(batch.target)
+
+
+def class_embeddings(network: EscNet, batch: TrainingBatch) -> Tensor:
+    """(K, C) unit norm: the texts of a class are averaged, as `text.compile_vocabulary` does."""
+    texts = F.normalize(network.encode_tokens(batch.tokens).float(), dim=-1)
+    sums = torch.zeros(int(batch.owners.max()) + 1, texts.shape[1], device=texts.device)
+    return F.normalize(sums.index_add(0, batch.owners, texts), dim=-1)
+
+
+@torch.no_grad()
+def hardest_classes(patches: Tensor, embeddings: Tensor, target: Tensor, n_classes: int) -> Tensor:
+    """The classes of a picture, and of the others those with the largest cosine anywhere in it.
+
+    Args:
+        patches: (C, h, w), any norm.
+        embeddings: (K, C) unit norm.
+        target: (H, W) int64, places in the K classes or `IGNORED`.
+        n_classes: how many to choose; more if more are in the picture.
+
+    Returns:
+        (n,) int64, sorted.
+    """
+    present = target.unique()
+    present = present[present != IGNORED]
+    cosines = embeddings @ F.normalize(patches.flatten(1).float(), dim=0)  # (K, h*w)
+    highest = cosines.amax(dim=1)
+    highest[present] = torch.inf
+    return highest.topk(min(max(n_classes, len(present)), len(embeddings))).indices.sort().values
+
+
+def _one_picture(image: ImageFeatures, i: int) -> ImageFeatures:
+    at = slice(i, i + 1)
+    return ImageFeatures(image.patches[at], [x[at] for x in image.sam_inputs], [x[at] for x in image.guidance])
+
+
+def _is_useful(name: str) -> bool:
+    return not name.startswith("prompt_encoder.") and "final_attn_token_to_image" not in name and "norm_final" not in name
+
+
+def _without_keys(gradient: Tensor) -> Tensor:
+    """The gradient of stacked query, key and value projections with that of the keys zero."""
+    third = len(gradient) // 3
+    gradient = gradient.clone()
+    gradient[third : 2 * third] = 0
+    return gradient

@@ -1,0 +1,61 @@
+"""Pictures with their masks, ready for the network: one function of a number, the same whenever it is asked."""
+
+import random
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.demo_world.names import OBJECTS, heldout_objects
+from pipeline.demo_world.scenes import draw_crop, draw_scene
+from pipeline.training.naming import Namer, WorldNamer
+
+
+@dataclass(frozen=True)
+class Sample:
+    """picture: (S, S, 3) uint8 RGB. mask: (S, S) int32 class ids, -1 where there is none."""
+
+    picture: NDArray[np.uint8]
+    mask: NDArray[np.int32]
+
+
+class SampleSource(Protocol):
+    """Endless samples by number, and the words for their classes."""
+
+    namer: Namer
+
+    def sample(self, number: int) -> Sample:
+        """The sample of a number, the same on every call, in every process."""
+
+
+class WorldScenes:
+    """Scenes of the demo world with every combination that is not held out."""
+
+    def __init__(self, seed: int, side_px: int) -> None:
+        self.namer = WorldNamer()
+        self._seed, self._side_px = seed, side_px
+        self._objects = [each for each in OBJECTS if each not in heldout_objects()]
+
+    def sample(self, number: int) -> Sample:
+        scene = draw_scene(np.random.default_rng([self._seed, number]), self._objects, self._side_px)
+        return Sample(scene.picture, scene.mask.astype(np.int32))
+
+
+class WorldObjects(WorldScenes):
+    """Single large objects, four to a picture."""
+
+    def sample(self, number: int) -> Sample:
+        rng = np.random.default_rng([self._seed, number])
+        crops = [draw_crop(rng, self._objects, self._side_px // 2) for _ in range(4)]
+        picture = _quarters([crop.picture for crop in crops])
+        return Sample(picture, _quarters([crop.mask for crop in crops]).astype(np.int32))
+
+
+def _quarters(parts: list[NDArray]) -> NDArray:
+    return np.concatenate([np.concatenate(parts[:2], axis=1), np.concatenate(parts[2:], axis=1)], axis=0)
+
+
+def seeded(*numbers: int) -> random.Random:
+    """A generator that depends on all the numbers and on nothing else."""
+    return random.Random(repr(numbers))
