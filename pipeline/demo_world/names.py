@@ -98,7 +98,7 @@ def world_vocabulary(objects: Iterable[ObjectName], *, name: str, synonyms: bool
 
     def prompts(text: str) -> tuple[str, ...]:
         other = " ".join(SYNONYMS.get(word, word) for word in text.split())
-        return (text, other) if synonyms and other != text else (text,)
+        return (text, other) if synonyms else (text,)  # one that stands twice counts once
 
     names: list[str | ObjectName] = [*MATERIALS, *sorted(objects, key=class_id)]
     classes = tuple(

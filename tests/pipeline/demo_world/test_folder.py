@@ -42,6 +42,11 @@ def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(tmp_path):
     assert all(other[name] != data for name, data in first.items())
 
 
+def test_the_same_object_lies_elsewhere_in_other_scenes_and_other_seeds():
+    pictures = {world_scene(OBJECTS[:1], seed, number, 64).picture.tobytes() for seed in (1, 2) for number in (0, 1)}
+    assert len(pictures) == 4
+
+
 def test_more_scenes_change_none_of_the_first(tmp_path):
     write(tmp_path / "few")
     write(tmp_path / "more", n_scenes=5)

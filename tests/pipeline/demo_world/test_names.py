@@ -71,6 +71,12 @@ def test_training_sees_every_word_and_every_pair_of_words_of_a_held_out_combinat
     assert len(seen) == 10 * 4 + 10 * 12 + 4 * 12  # and every other pair
 
 
+def test_no_pair_of_words_lacks_more_than_its_part_of_the_combinations():
+    lacking = Counter((k, pair) for each in heldout_objects() for k, pair in enumerate(combinations(words(each), 2)))
+    most = [max(count for (k, _), count in lacking.items() if k == kind) for kind in range(3)]
+    assert most == [4, 2, 3]  # of 12 shapes, of 4 patterns, of 10 colours
+
+
 def test_a_synonym_is_a_new_word_for_one_word():
     vocabulary = {*MATERIALS, *COLOURS, *PATTERNS, *SHAPES}
     assert set(SYNONYMS) <= vocabulary
