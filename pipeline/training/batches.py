@@ -36,7 +36,12 @@ class MicroBatches(Dataset[TrainingBatch]):
     """
 
     def __init__(
-        self, config: TrainingConfig, stage_index: int, model: ModelConfig, sources: Sequence[SampleSource], worker: Worker
+        self,
+        config: TrainingConfig,
+        stage_index: int,
+        model: ModelConfig,
+        sources: Sequence[SampleSource],
+        worker: Worker,
     ) -> None:
         self._stage: Stage = config.stages[stage_index]
         self._key = (config.seed, stage_index)

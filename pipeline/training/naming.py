@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.demo_world.names import (
-    COLOURS, MATERIALS, OBJECTS, PATTERNS, SHAPES, SYNONYMS, ObjectName, class_id, heldout_objects,
+    COLOURS,
+    MATERIALS,
+    OBJECTS,
+    PATTERNS,
+    SHAPES,
+    SYNONYMS,
+    ObjectName,
+    class_id,
+    heldout_objects,
 )  # fmt: skip
 from schemas.vocabulary import Vocabulary
 
