@@ -175,3 +175,10 @@ def test_a_picture_is_not_dark_or_flat():
         picture = draw_scene(random(number), OBJECTS, 64).picture
         assert 40 < picture.mean() < 225
         assert picture.std() > 20
+
+
+def test_noise_turns_no_white_black_and_no_black_white():
+    for number in range(10):
+        white, black = (np.full((32, 32, 3), value, np.float32) for value in (255, 0))
+        assert scenes._photograph(random(number), white).min() > 100
+        assert scenes._photograph(random(number), black).max() < 50
