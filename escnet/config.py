@@ -27,6 +27,7 @@ _FOREIGN_VISION_KEYS = (
     "qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc",
 )  # fmt: skip
 _FOREIGN_TEXT_KEYS = ("hf_model_name", "hf_tokenizer_name")
+_BPE_SIZE = 49408  # ids of CLIP's BPE, open_clip's default
 _NORM_GROUP = 16  # channels in a group of the decoder's norms
 
 Count = Annotated[int, Field(ge=1)]
@@ -147,6 +148,13 @@ class ModelConfig(_Frozen):
             raise ModelError(f"tap_layers {self.tap_layers} must lie in 0..{n_layers - 1}, CLIP's image blocks")
         if self.dense_attention == "value_only" and n_layers < 2 and not self.convnext:
             raise ModelError("dense_attention value_only needs a CLIP of at least 2 image blocks, found 1; use full")
+        if not all(_fits_stage(i, stride, self.patch_size) for i, (_, stride) in enumerate(self.taps)):
+            raise ModelError(
+                f"tap_layers {self.tap_layers} have strides {tuple(stride for _, stride in self.taps)}, expected "
+                f"multiples of {self.patch_size / 2:g} and {self.patch_size / 4:g}, those of the decoder's stages"
+            )
+        if self.trained_tokens is not None:
+            _check_tokens(self.trained_tokens, self.clip["text_cfg"].get("vocab_size", _BPE_SIZE))
         if self.hidden_dim % self.attention_heads:
             raise ModelError(
                 f"hidden_dim {self.hidden_dim} must be a multiple of attention_heads {self.attention_heads}"
@@ -179,6 +187,19 @@ def norm_groups(dim: int) -> int:
     return max(1, dim // _NORM_GROUP)
 
 
+def _fits_stage(stage: int, stride: int, patch_size: int) -> bool:
+    """Whether a tap of this stride can be spread to the decoder's stage, of stride `patch_size` / 2 ** (stage + 1)."""
+    return 2 ** (stage + 1) * stride % patch_size == 0
+
+
+def _check_tokens(tokens: tuple[int, ...], vocab_size: int) -> None:
+    if not tokens or len(set(tokens)) < len(tokens) or max(tokens) >= vocab_size:
+        raise ModelError(
+            f"trained_tokens must be distinct ids below {vocab_size}, the vocab_size of text_cfg, and at least one; "
+            f"found {len(tokens)}, {len(set(tokens))} of them distinct, the highest {max(tokens, default='none')}"
+        )
+
+
 def _check_clip(name: str, clip: dict[str, Any], *, has_own_tower: bool) -> None:
     """Only CLIPs made of open_clip's own vision transformer and text transformer can be used densely."""
     vision, text = (clip.get(key) if isinstance(clip.get(key), dict) else {} for key in ("vision_cfg", "text_cfg"))
@@ -187,7 +208,9 @@ def _check_clip(name: str, clip: dict[str, Any], *, has_own_tower: bool) -> None
     obstacles += [key for key in _FOREIGN_TEXT_KEYS if text.get(key)]
     if has_own_tower and vision:
         obstacles.append("both vision_cfg and convnext")
-    if not has_own_tower and not all(isinstance(vision.get(key), int) and vision[key] > 0 for key in ("layers", "width", "patch_size")):
+    if not has_own_tower and not all(
+        isinstance(vision.get(key), int) and vision[key] > 0 for key in ("layers", "width", "patch_size")
+    ):
         obstacles.append("no integer layers, width and patch_size in vision_cfg")
     if obstacles:
         raise ModelError(
