@@ -9,7 +9,7 @@ how it gets its dense features; this is our choice, and `dense_attention="full"`
 from open_clip import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer, text_global_pool
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from escnet.config import ModelConfig
@@ -26,7 +26,8 @@ def build_clip(config: ModelConfig) -> CLIP:
     text = dict(clip.pop("text_cfg"))
     table = None
     if config.trained_tokens is not None:
-        table = TokenTable(config.trained_tokens, text["vocab_size"], text["width"])
+        whole = CLIPTextCfg(**text)  # with open_clip's defaults
+        table = TokenTable(config.trained_tokens, whole.vocab_size, whole.width)
         text["vocab_size"] = table.num_embeddings
     built = CLIP(vision_cfg=CLIPVisionCfg(**vision), text_cfg=CLIPTextCfg(**text), output_dict=False, **clip)
     if config.convnext is not None:
@@ -44,7 +45,8 @@ def build_tokenizer(config: ModelConfig) -> SimpleTokenizer:
 def encode_text(clip: CLIP, tokens: Tensor) -> Tensor:
     """Text embeddings as open_clip's own `encode_text`, without the padding: most prompts are a dozen tokens of 77.
 
-    A causal text tower never looks ahead, so what stands after the last end of text changes nothing.
+    A causal text tower never looks ahead, so what stands after the last end of text changes nothing. Towers that are
+    not CLIP's own in mask, pooling or projection go open_clip's way.
 
     Args:
         tokens: (N, context) token ids.
@@ -52,7 +54,8 @@ def encode_text(clip: CLIP, tokens: Tensor) -> Tensor:
     Returns:
         (N, C), any norm.
     """
-    if clip.attn_mask is None or clip.text_pool_type != "argmax":
+    is_clips_own = clip.text_pool_type == "argmax" and isinstance(clip.text_projection, nn.Parameter)
+    if clip.attn_mask is None or not is_clips_own:
         return clip.encode_text(tokens)
     length = int(tokens.argmax(dim=-1).max()) + 1  # the end of text has the highest id
     tokens = tokens[:, :length]

@@ -101,10 +101,19 @@ def check_placement(placement: Placement, nodes: Sequence[Node], *, where: str, 
 
 def replica_bytes(model: ResolvedModel) -> int:
     """Memory to reckon with for one replica on a CPU: the weights twice, and room to work."""
-    towers = (model.config.clip["vision_cfg"], model.config.clip["text_cfg"])
-    n_weights = sum(12 * tower["layers"] * tower["width"] ** 2 for tower in towers)  # a transformer's matrices
-    n_weights += towers[1]["vocab_size"] * towers[1]["width"]
+    config, text = model.config, model.config.clip["text_cfg"]
+    n_tokens = text["vocab_size"] if config.trained_tokens is None else len(config.trained_tokens)
+    n_weights = _transformer_weights(text) + n_tokens * text["width"]
+    if config.convnext is None:
+        n_weights += _transformer_weights(config.clip["vision_cfg"])
+    else:  # 8 dim^2 in the linear layers of a block
+        stages = zip(config.convnext.depths, config.convnext.dims, strict=True)
+        n_weights += sum(depth * dim * (8 * dim + config.convnext.kernel_size**2) for depth, dim in stages)
     return WORKING_BYTES + 2 * 4 * n_weights
+
+
+def _transformer_weights(tower: dict[str, Any]) -> int:
+    return int(12 * tower["layers"] * tower["width"] ** 2)  # its matrices
 
 
 @contextmanager
