@@ -59,7 +59,7 @@ class SamConfig(_Frozen):
     _prefix = "sam."
     embed_dim: Count = 256
     mask_in_chans: int = Field(default=16, ge=4)  # SAM begins with a quarter of them
-    depth: Count = 2
+    depth: int = Field(default=2, ge=0)  # 0 leaves the mask prompts, added to the image, and nothing else of SAM
     num_heads: Count = 8
     mlp_dim: Count = 2048
     num_mask_tokens: Count = 4

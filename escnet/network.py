@@ -96,12 +96,25 @@ class EscNet(nn.Module):
         self, image: ImageFeatures, text: TextFeatures, class_chunk: int | None = None
     ) -> Iterator[Tensor]:
         """The logits, `class_chunk` classes at a time in their order, (B, k, 4h, 4w); none is kept here."""
+        correlation = self.correlate(image, text)
+        parts: Sequence[Tensor] = correlation.split(class_chunk or correlation.shape[1], dim=1)
+        return self.refine(image, parts, text.summaries)
+
+    def correlate(self, image: ImageFeatures, text: TextFeatures) -> Tensor:
+        """The correlation C0 of every patch with every class, (B, K, h, w)."""
         patches = image.patches.flatten(2).transpose(1, 2)  # (B, h*w, C)
         with torch.autocast(patches.device.type, enabled=False):  # the prompts hang on its third decimal
-            correlation = correlate(patches, text.embeddings, self.config.grid_hw)
-        parts: Sequence[Tensor] = correlation.split(class_chunk or correlation.shape[1], dim=1)
+            return correlate(patches, text.embeddings, self.config.grid_hw)
+
+    def refine(
+        self, image: ImageFeatures, parts: Sequence[Tensor], summaries: Sequence[LanguageSummary]
+    ) -> Iterator[Tensor]:
+        """Logits (B, k, 4h, 4w) for each part (B, k, h, w) of a correlation, through all blocks and the decoder.
+
+        The classes of a part may be others in each picture: all that a block knows of a class is its correlation.
+        """
         position = dense_position(self.prompt_encoder)
-        for block, sam_input, summary in zip(self.blocks, image.sam_inputs, text.summaries, strict=True):
+        for block, sam_input, summary in zip(self.blocks, image.sam_inputs, summaries, strict=True):
             hidden = self._run_block(block, parts, sam_input, position, summary)
             if block is self.blocks[-1]:
                 yield from map(partial(self._decode, image.guidance), hidden)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from escnet.losses import IGNORED, alignment_loss, patch_target, segmentation_loss
-from escnet.network import EscNet, ImageFeatures, TextFeatures
+from escnet.network import EscNet, ImageFeatures
 
 Trainable = Literal["all", "paper"]
 
@@ -110,20 +110,15 @@ class TrainingModel(nn.Module):
     def _segmentation(
         self, batch: TrainingBatch, image: ImageFeatures, embeddings: Tensor, n_classes: int | None
     ) -> Tensor:
-        text = self.network.prepare_text(embeddings)
-        kind, temperature = self.network.config.loss, self.network.config.temperature
-        if n_classes is None or n_classes >= len(embeddings):
-            logits = self.network.logits(image, text) / temperature
-            return segmentation_loss(logits, batch.target, kind)
-        total = torch.zeros((), device=batch.target.device)
-        for i, target in enumerate(batch.target):
-            classes = hardest_classes(image.patches[i], text.embeddings, target, n_classes)
-            chosen = TextFeatures(text.embeddings[classes], text.summaries)
-            logits = self.network.logits(_one_picture(image, i), chosen) / temperature
-            places = torch.full((len(embeddings) + 1,), IGNORED, device=target.device)
-            places[classes] = torch.arange(len(classes), device=target.device)
-            total = total + segmentation_loss(logits, places[target].unsqueeze(0), kind)
-        return total / len(batch.target)
+        network, config = self.network, self.network.config
+        text = network.prepare_text(embeddings)
+        correlation, target = network.correlate(image, text), batch.target
+        if n_classes is not None and n_classes < len(embeddings):
+            classes = hardest_classes(correlation, target, n_classes)
+            correlation = correlation.gather(1, classes[..., None, None].expand(-1, -1, *correlation.shape[2:]))
+            target = _places_in(classes, target, len(embeddings))
+        (logits,) = network.refine(image, [correlation], text.summaries)
+        return segmentation_loss(logits / config.temperature, target, config.loss)
 
 
 def class_embeddings(network: EscNet, batch: TrainingBatch) -> Tensor:
@@ -134,33 +129,36 @@ def class_embeddings(network: EscNet, batch: TrainingBatch) -> Tensor:
 
 
 @torch.no_grad()
-def hardest_classes(patches: Tensor, embeddings: Tensor, target: Tensor, n_classes: int) -> Tensor:
-    """The classes of a picture, and of the others those with the largest cosine anywhere in it.
+def hardest_classes(correlation: Tensor, target: Tensor, n_classes: int) -> Tensor:
+    """The classes of each picture, and of the others those with the largest cosine anywhere in it.
 
     Args:
-        patches: (C, h, w), any norm.
-        embeddings: (K, C) unit norm.
-        target: (H, W) int64, places in the K classes or `IGNORED`.
-        n_classes: how many to choose; more if more are in the picture.
+        correlation: (B, K, h, w).
+        target: (B, H, W) int64, places in the K classes or `IGNORED`.
+        n_classes: how many to choose; more if a picture holds more.
 
     Returns:
-        (n,) int64, sorted.
+        (B, n) int64, ascending.
     """
-    present = target.unique()
-    present = present[present != IGNORED]
-    cosines = embeddings @ F.normalize(patches.flatten(1).float(), dim=0)  # (K, h*w)
-    highest = cosines.amax(dim=1)
-    highest[present] = torch.inf
-    return highest.topk(min(max(n_classes, len(present)), len(embeddings))).indices.sort().values
+    n_all = correlation.shape[1]
+    counts = torch.zeros(len(target), n_all + 1, device=target.device)
+    places = torch.where(target == IGNORED, n_all, target).flatten(1)
+    is_present = counts.scatter(1, places, 1.0)[:, :n_all] > 0
+    score = correlation.amax(dim=(2, 3)).masked_fill(is_present, torch.inf)
+    n_chosen = min(max(n_classes, int(is_present.sum(dim=1).max())), n_all)
+    return score.topk(n_chosen, dim=1).indices.sort(dim=1).values
 
 
-def _one_picture(image: ImageFeatures, i: int) -> ImageFeatures:
-    at = slice(i, i + 1)
-    return ImageFeatures(image.patches[at], [x[at] for x in image.sam_inputs], [x[at] for x in image.guidance])
+def _places_in(classes: Tensor, target: Tensor, n_all: int) -> Tensor:
+    """A target in places among all classes to one in places among the (B, n) chosen of each picture."""
+    places = torch.full((len(classes), n_all + 1), IGNORED, device=target.device)  # the last: of what is ignored
+    places.scatter_(1, classes, torch.arange(classes.shape[1], device=target.device).expand_as(classes))
+    return places.gather(1, target.flatten(1) % (n_all + 1)).view_as(target)
 
 
 def _is_useful(name: str) -> bool:
-    return not name.startswith("prompt_encoder.") and "final_attn_token_to_image" not in name and "norm_final" not in name
+    has_effect = "final_attn_token_to_image" not in name and "norm_final" not in name
+    return has_effect and not name.startswith("prompt_encoder.")
 
 
 def _without_keys(gradient: Tensor) -> Tensor:
