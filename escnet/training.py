@@ -3,7 +3,7 @@
 Parameter groups `paper` are those of ESC-Net (Lee et al. 2025, arXiv:2411.14723) after CAT-Seg (Cho et al. 2024,
 arXiv:2303.11797): new parts at one rate; CLIP's query and value projections and position embeddings (of both towers),
 and the attention layers of the SAM blocks, at a hundredth of it; all else frozen. `all` is for networks that start
-from nothing: everything but SAM's prompt encoder and what has no effect.
+from nothing: everything but SAM's prompt encoder and what has no effect. `blocks` is `all` without CLIP.
 """
 
 import re
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from escnet.losses import IGNORED, alignment_loss, patch_target, segmentation_loss
 from escnet.network import EscNet, ImageFeatures
 
-Trainable = Literal["all", "paper"]
+Trainable = Literal["all", "paper", "blocks"]
 
 _NEW_PARTS = re.compile(r"blocks\.\d+\.(sam\.image_projection|fuse|vlf|to_correlation)\.|decoder\.")
 _SAM_ATTENTION = re.compile(r"blocks\.\d+\.sam\.transformer\.layers\.\d+\.\w*attn\w*\.")
@@ -65,7 +65,7 @@ def parameter_groups(
     new: list[nn.Parameter] = []
     attention: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
-        is_new = _is_useful(name) if trainable == "all" else bool(_NEW_PARTS.match(name))
+        is_new = _is_useful(name, trainable) if trainable != "paper" else bool(_NEW_PARTS.match(name))
         is_attention = trainable == "paper" and any(
             pattern.match(name) for pattern in (_SAM_ATTENTION, _CLIP_ATTENTION, _CLIP_POSITION)
         )
