@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from escnet.clip import build_clip, build_tokenizer, dense_features
+from escnet.clip import build_clip, build_tokenizer, dense_features, encode_text
 from escnet.config import PRESET_NAMES, ModelConfig, preset_config
 from schemas.errors import ModelError
 from tests.escnet.tiny import tiny_config
@@ -76,6 +76,59 @@ def test_tokenizer_gives_the_context_the_text_tower_expects():
     tokens = build_tokenizer(tiny_config())(["A photo of a dog in the scene", "cat"])
     assert tokens.shape == (2, 77)
     assert tokens[1].tolist()[:4] == [49406, 2368, 49407, 0]
+
+
+PROMPTS = ["A photo of a dog in the scene", "cat", "a very big red triangle beside a small striped wall"]
+
+
+def text_tower(name):
+    """The text tower of a preset with random weights, beside an image tower that costs nothing."""
+    config = preset_config(name)
+    if config.convnext is None:
+        vision = {"layers": 2, "width": 64, "patch_size": config.patch_size}
+        config = config.model_copy(update={"clip": {**config.clip, "vision_cfg": vision}})
+    torch.manual_seed(0)
+    return build_clip(config).eval(), config
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", PRESET_NAMES)
+def test_text_without_padding_is_encoded_as_open_clip_does_with_it(name):
+    clip, config = text_tower(name)
+    tokens = build_tokenizer(config)(PROMPTS)
+    lengths = []
+    clip.transformer.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
+    found = encode_text(clip, tokens)
+    torch.testing.assert_close(found, clip.encode_text(tokens), rtol=1e-4, atol=1e-5)
+    assert lengths == [12, config.clip["text_cfg"]["context_length"]]  # ten words, start and end
+
+
+@torch.no_grad()
+def test_a_text_is_the_same_whatever_stands_in_its_batch():
+    clip, config = text_tower("escnet-nano")
+    tokens = build_tokenizer(config)(PROMPTS)
+    one_by_one = torch.cat([encode_text(clip, each[None]) for each in tokens])
+    torch.testing.assert_close(encode_text(clip, tokens), one_by_one, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"pool_type": "first"},
+        {"pool_type": "last"},
+        {"pool_type": "eos", "eos_id": 49407},
+        {"no_causal_mask": True},
+        {"proj_bias": True},
+        {"proj_type": "none"},
+    ],
+    ids=lambda other: " ".join(map(str, other.values())),
+)
+def test_text_towers_of_another_kind_are_left_to_open_clip(other):
+    whole = tiny_config().clip
+    clip, config = build(clip=whole | {"text_cfg": whole["text_cfg"] | other})
+    tokens = build_tokenizer(config)(PROMPTS)
+    assert torch.equal(encode_text(clip, tokens), clip.encode_text(tokens))
 
 
 @pytest.mark.parametrize("name", ["escnet-b16", "escnet-l14"])
