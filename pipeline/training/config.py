@@ -44,18 +44,22 @@ class DataSource(_Strict):
 
 
 class ModelSource(_Strict):
-    """What training starts from: a preset with random weights, or a checkpoint, such as `model import` writes."""
+    """What training starts from: a preset with random weights, or a checkpoint, such as `model import` writes.
+
+    With `clip_from`, another checkpoint, a preset takes over the CLIP of that.
+    """
 
     preset: str | None = None
     checkpoint: str | None = None
+    clip_from: str | None = None
     changes: dict[str, Any] = Field(default_factory=dict)  # of the preset's configuration
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.preset is None) == (self.checkpoint is None):
             raise ValueError("expected either preset or checkpoint")
-        if self.checkpoint is not None and self.changes:
-            raise ValueError("changes go with a preset; a checkpoint's configuration stays as it is")
+        if self.checkpoint is not None and (self.changes or self.clip_from):
+            raise ValueError("changes and clip_from go with a preset; a checkpoint stays as it is")
         return self
 
 
@@ -125,7 +129,7 @@ class TrainingConfig(_Strict):
     model: ModelSource
     stages: tuple[Stage, ...] = Field(min_length=1)
     validation: Validation | None = None
-    trainable: Literal["all", "paper"] = "paper"
+    trainable: Literal["all", "paper", "blocks"] = "paper"
     clip_sam_rate: Fraction = 0.01  # of a stage's rate, for the paper's CLIP and SAM layers
     templates: tuple[str, ...] = Field(default=DEFAULT_TEMPLATES, min_length=1)
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
