@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from escnet.clip import build_tokenizer
+from escnet.config import ModelConfig
 from escnet.network import EscNet, TextFeatures
 from schemas.errors import VocabularyError
 from schemas.vocabulary import Entry, Vocabulary
@@ -53,6 +54,20 @@ def compile_vocabulary(network: EscNet, vocabulary: Vocabulary) -> CompiledVocab
     codes = np.array([entry.code for entry in vocabulary.entries], np.int32)
     device = next(network.parameters()).device
     return CompiledVocabulary(codes, network.prepare_text(F.normalize(sums, dim=-1).float().to(device)))
+
+
+def unknown_words(config: ModelConfig, vocabulary: Vocabulary) -> list[str]:
+    """The words of a vocabulary, templates included, that the network was not trained with.
+
+    Words as CLIP's tokeniser cuts and spells them, in the order of `Vocabulary.entries`; one of several tokens counts
+    if any of them has no row of its own in the token table. None for a network with the whole table.
+    """
+    if config.trained_tokens is None:
+        return []
+    tokenizer, trained = build_tokenizer(config), set(config.trained_tokens)
+    texts = (text for entry in vocabulary.entries for text in _texts(entry, vocabulary))
+    words = dict.fromkeys(word for text in texts for word in tokenizer.pat.findall(tokenizer.clean_fn(text)))
+    return [word for word in words if not trained.issuperset(tokenizer.encode(word))]
 
 
 def _entries_of_texts(vocabulary: Vocabulary) -> dict[str, list[int]]:

@@ -1,5 +1,6 @@
 """What a run says when it ends."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from schemas.job import LabelOptions
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from pipeline.annotate import JobReport
 
 SHOWN_CLASSES = 5
+SHOWN_WORDS = 5
 
 
 def summary_lines(report: "JobReport") -> list[str]:
@@ -43,6 +45,14 @@ def start_line(n_rows: int, n_shards: int, n_shards_before: int, options: LabelO
     actors = _counted(n_actors, "actor")
     pictures = f"{_counted(n_rows, 'picture')} in {_counted(n_shards, 'shard')}"
     return f"{pictures}{there}; {actors} on {options.device}, {options.dtype}"
+
+
+def unknown_words_line(model: str, words: Sequence[str]) -> str:
+    """A warning that the model was never trained with these words, in one line."""
+    first = ", ".join(words[:SHOWN_WORDS])
+    more = f" and {len(words) - SHOWN_WORDS} more" if len(words) > SHOWN_WORDS else ""
+    never = f"warning: {model} was never trained with {_counted(len(words), 'word')} used here"
+    return f"{never} ({first}{more}); what it labels by them means nothing"
 
 
 def _headline(report: "JobReport") -> str:

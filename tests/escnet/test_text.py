@@ -5,10 +5,10 @@ from torch.nn import functional as F
 
 from escnet import text
 from escnet.clip import build_tokenizer
-from escnet.text import compile_vocabulary
+from escnet.text import compile_vocabulary, unknown_words
 from schemas.errors import VocabularyError
 from schemas.vocabulary import Vocabulary
-from tests.escnet.tiny import tiny_network
+from tests.escnet.tiny import tiny_config, tiny_network
 
 
 def vocabulary(*classes, **others):
@@ -90,3 +90,40 @@ def test_a_prompt_longer_than_the_context_is_refused_by_name(network):
 def test_a_prompt_that_just_fits_is_taken(network):
     compiled = compile_vocabulary(network, vocabulary(" ".join(["red"] * 75), templates=("{}",)))
     assert compiled.codes.tolist() == [0]
+
+
+def tokens_of(*words):
+    """Ids of words, each of which is one token, and of start and end."""
+    tokenizer = build_tokenizer(tiny_config())
+    ids = [token for word in words for token in tokenizer.encode(word)]
+    assert len(ids) == len(words)
+    return (*ids, 49406, 49407)
+
+
+def test_words_without_a_row_of_their_own_are_named_once_in_the_order_of_the_entries():
+    config = tiny_config(trained_tokens=tokens_of("a", "photo", "of", "red", "cat"))
+    words = vocabulary(
+        "zebra", "red cat", "Red Dog", distractors=["dog house"], templates=("A photo of a {}.", "{} of a photo")
+    )
+    assert [entry.prompts for entry in words.entries] == [("Red Dog",), ("dog house",), ("red cat",), ("zebra",)]
+    assert unknown_words(config, words) == ["dog", ".", "house", "zebra"]
+    assert unknown_words(config, vocabulary("cat", "red cat", templates=("a photo of a {}",))) == []
+
+
+def test_a_word_of_several_tokens_is_unknown_if_one_of_them_is():
+    tokenizer = build_tokenizer(tiny_config())
+    first, *others = tokenizer.encode("quokka")
+    assert others
+    words = vocabulary("quokka", templates=("{}",))
+    assert unknown_words(tiny_config(trained_tokens=(first, 49406, 49407)), words) == ["quokka"]
+    assert unknown_words(tiny_config(trained_tokens=(first, *others, 49406, 49407)), words) == []
+
+
+def test_a_prompt_is_read_where_its_template_puts_it():
+    """An ending in the template makes another word of the prompt."""
+    config = tiny_config(trained_tokens=tokens_of("cat", "s"))
+    assert unknown_words(config, vocabulary("cat", templates=("{}s",))) == ["cats"]
+
+
+def test_a_network_with_the_whole_token_table_knows_every_word():
+    assert unknown_words(tiny_config(), vocabulary("quokka", "ünïcode")) == []

@@ -2,7 +2,7 @@ from collections import Counter
 
 from pipeline.annotate import JobReport
 from pipeline.listing import SourceSummary
-from pipeline.summary import start_line, summary_lines
+from pipeline.summary import start_line, summary_lines, unknown_words_line
 from schemas.job import LabelOptions
 from schemas.labels import ShardTotals
 
@@ -50,3 +50,12 @@ def test_a_run_begins_with_how_much_there_is_to_do_and_with_what():
         start_line(1200, 5, 1, options, 2)
         == "1,200 pictures in 5 shards, 1 shard done before; 2 actors on cpu, float32"
     )
+
+
+def test_words_a_model_was_never_trained_with_are_named_in_one_line():
+    words = ["aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car"]
+    said = "was never trained with 7 words used here (aeroplane, bicycle, bird, boat, bottle and 2 more)"
+    assert unknown_words_line("my.safetensors", words) == (
+        f"warning: my.safetensors {said}; what it labels by them means nothing"
+    )
+    assert "with 1 word used here (bird);" in unknown_words_line("my.safetensors", ["bird"])
