@@ -16,6 +16,7 @@ from escnet.training import TrainingBatch
 from pipeline.training.config import Stage, TrainingConfig
 from pipeline.training.naming import Naming
 from pipeline.training.samples import Sample, SampleSource, seeded
+from schemas.errors import EscnetError
 
 _PREFETCHED = 3  # micro-batches, for each loader process
 
@@ -86,16 +87,35 @@ def _places(masks: np.ndarray, naming: Naming) -> torch.Tensor:
 
 
 def load(batches: MicroBatches, first_step: int, n_processes: int) -> Iterator[TrainingBatch]:
-    """The micro-batches of a stage in their order, from a step on, made ahead by `n_processes` processes."""
+    """The micro-batches of a stage in their order, from a step on, made ahead by `n_processes` processes.
+
+    Raises:
+        InputError: a picture or mask that cannot be used, when its turn comes.
+    """
     numbers = range(first_step * batches.n_a_step, len(batches))
-    return iter(
-        DataLoader(
-            batches,
-            batch_size=None,
-            sampler=numbers,
-            num_workers=n_processes,
-            prefetch_factor=_PREFETCHED if n_processes else None,
-            persistent_workers=False,
-            multiprocessing_context="fork" if n_processes else None,
-        )
+    loader = DataLoader(
+        _Carried(batches),
+        batch_size=None,
+        sampler=numbers,
+        num_workers=n_processes,
+        prefetch_factor=_PREFETCHED if n_processes else None,
+        persistent_workers=False,
+        multiprocessing_context="fork" if n_processes else None,
     )
+    for found in loader:
+        if isinstance(found, EscnetError):
+            raise found
+        yield found
+
+
+class _Carried(Dataset[TrainingBatch | EscnetError]):
+    """Hands errors over as values: raised in another process, they would come with its traceback for a message."""
+
+    def __init__(self, batches: MicroBatches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, index: int) -> TrainingBatch | EscnetError:
+        try:
+            return self._batches[index]
+        except EscnetError as error:
+            return error

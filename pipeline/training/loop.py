@@ -4,15 +4,18 @@ A run is decided by its configuration and the number of workers alone: data and 
 run that was killed goes on from its last checkpoint on the same curve (on a CPU to the bit, with the same threads).
 """
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from escnet.config import ModelConfig
@@ -26,15 +29,23 @@ from schemas.errors import ModelError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+_ALONE = Worker()
+
 Record = dict[str, float | int | str]
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls: `record` with a line of the curve, `save` with a state at a step."""
+    """What the loop calls on the first worker, and `must_stop` on all.
+
+    record: takes a line of the curve.
+    save: takes a state at a step.
+    must_stop: asked after each line of the curve; True saves a state and ends the run there.
+    """
 
     record: Callable[[Record], None]
     save: Callable[[int, dict[str, Any]], None]
+    must_stop: Callable[[], bool] = lambda: False
 
 
 class Trainer:
@@ -54,7 +65,7 @@ class Trainer:
         sources: list[list[SampleSource]],
         *,
         device: torch.device,
-        worker: Worker = Worker(),
+        worker: Worker = _ALONE,
         n_loader_processes: int = 0,
         validator: Validator | None = None,
         wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
@@ -75,11 +86,13 @@ class Trainer:
         self.model = wrap(TrainingModel(self.network))
         self._average = _average(self.network, config.ema_decay)
         self.step = 0  # steps done
+        self._sums: dict[str, float] = {}  # losses since the last line of the curve
+        self._n_summed = 0  # steps
 
     @property
     def trained(self) -> EscNet:
         """The network to keep: the average where one is kept."""
-        return self.network if self._average is None else self._average.module
+        return self.network if self._average is None else cast(EscNet, self._average.module)
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on."""
@@ -89,6 +102,8 @@ class Trainer:
             "average": None if self._average is None else self._average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self._scaler.state_dict(),
+            "sums": dict(self._sums),
+            "n_summed": self._n_summed,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -99,39 +114,47 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self._scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
+        self._sums, self._n_summed = dict(state["sums"]), state["n_summed"]
 
-    def run(self, hooks: Hooks) -> None:
-        """Train to the end.
+    def run(self, hooks: Hooks) -> bool:
+        """Train to the end; False if `must_stop` ended the run before.
 
         Raises:
             ModelError: the loss is no number any more.
+            InputError: a picture or mask that cannot be used.
         """
         while self.step < self.config.n_steps:
             stage_index, first = self.config.stage_at(self.step)
-            self._run_stage(stage_index, first, hooks)
+            if not self._run_stage(stage_index, first, hooks):
+                return False
+        return True
 
-    def _run_stage(self, stage_index: int, first: int, hooks: Hooks) -> None:
+    def _run_stage(self, stage_index: int, first: int, hooks: Hooks) -> bool:
         stage = self.config.stages[stage_index]
         batches = MicroBatches(self.config, stage_index, self.network.config, self._sources[stage_index], self.worker)
         micro_batches = load(batches, first, self._n_loader_processes)
-        sums: dict[str, float] = defaultdict(float)
-        since, started = 0, time.monotonic()
+        n_timed, started = 0, time.monotonic()
         for step in range(first, stage.steps):
             for name, value in self._train_step(stage, step, islice(micro_batches, batches.n_a_step)).items():
-                sums[name] += value
+                self._sums[name] = self._sums.get(name, 0.0) + value
             self.step += 1
-            since += 1
-            is_last = self.step == self.config.n_steps
-            if self.step % self.config.log_every == 0 or is_last:
-                pace = since * stage.batch_size / max(time.monotonic() - started, 1e-9)
-                hooks.record(self._record(stage, step, {name: total / since for name, total in sums.items()}, pace))
-                sums.clear()
-                since, started = 0, time.monotonic()
-            if self._is_due(is_last, stage, step):
+            self._n_summed += 1
+            n_timed += 1
+            is_last = step == stage.steps - 1
+            is_line = self.step % self.config.log_every == 0 or is_last
+            if is_line:
+                pace = n_timed * stage.batch_size / max(time.monotonic() - started, 1e-9)
+                self._record(stage, step, pace, hooks)
+            if self._is_due(is_last):
                 hooks.record(self._validate(stage))
-                started = time.monotonic()
-            if self.step % self.config.checkpoint_every == 0 or is_last:
+            must_stop = is_line and self.step < self.config.n_steps and hooks.must_stop()
+            if self.worker.rank == 0 and (self.step % self.config.checkpoint_every == 0 or is_last or must_stop):
                 hooks.save(self.step, self.state())
+            if must_stop:
+                return False
+            if is_line:
+                n_timed, started = 0, time.monotonic()
+        return True
 
     def _train_step(self, stage: Stage, step: int, batches: Iterator[TrainingBatch]) -> dict[str, float]:
         """One optimiser step over the micro-batches; returns the mean of each loss."""
@@ -140,21 +163,26 @@ class Trainer:
         weights = LossWeights(stage.losses.segmentation, stage.losses.alignment, stage.classes_per_picture)
         losses: dict[str, float] = defaultdict(float)
         n_batches = stage.batch_size // stage.micro_batch_size // self.worker.n_workers
-        for batch in batches:
-            with torch.autocast(self.device.type, _DTYPES[self.config.precision], self.config.precision != "float32"):
-                found = self.model(batch.to(self.device), weights)
-            total = sum(loss * getattr(weights, name) for name, loss in found.items()) / n_batches
-            self._scaler.scale(total).backward()
+        for place, batch in enumerate(batches):
+            with self._together(place == n_batches - 1):
+                with torch.autocast(
+                    self.device.type, _DTYPES[self.config.precision], self.config.precision != "float32"
+                ):
+                    found = self.model(batch.to(self.device), weights)
+                total = sum(loss * getattr(weights, name) for name, loss in found.items()) / n_batches
+                self._scaler.scale(total).backward()
             for name, loss in (found | {"loss": total * n_batches}).items():
                 losses[name] += float(loss.detach()) / n_batches
-        if not torch.isfinite(torch.tensor(losses["loss"])) and self.config.precision != "float16":
-            raise ModelError(
-                f"training stopped at step {self.step + 1}: the loss is no finite number; "
-                "lower learning_rate, or train in float32"
-            )
         self._scaler.unscale_(self.optimiser)
         learning = [p for group in self.optimiser.param_groups for p in group["params"] if p.grad is not None]
-        nn.utils.clip_grad_norm_(learning, self.config.clip_norm)
+        norm = float(nn.utils.clip_grad_norm_(learning, self.config.clip_norm))
+        if (
+            not math.isfinite(norm + losses["loss"]) and self.config.precision != "float16"
+        ):  # whose scaler skips the step
+            raise ModelError(
+                f"training stopped at step {self.step + 1}: loss {losses['loss']:g} and gradient norm {norm:g}, "
+                "expected finite numbers; lower learning_rate, or train in float32"
+            )
         self._scaler.step(self.optimiser)
         self._scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
@@ -162,14 +190,33 @@ class Trainer:
             self._average.update_parameters(self.network)
         return losses
 
-    def _is_due(self, is_last: bool, stage: Stage, step: int) -> bool:
+    def _together(self, is_last: bool) -> AbstractContextManager[None]:
+        """Workers exchange gradients in the last of a step's micro-batches alone."""
+        if isinstance(self.model, DistributedDataParallel) and not is_last:
+            return self.model.no_sync()
+        return nullcontext()
+
+    def _is_due(self, is_last: bool) -> bool:
         if self._validator is None or self.worker.rank:
             return False
-        return is_last or step == stage.steps - 1 or self.step % self._validator.every == 0
+        return is_last or self.step % self._validator.every == 0
 
-    def _record(self, stage: Stage, step: int, losses: dict[str, float], pace: float) -> Record:
+    def _record(self, stage: Stage, step: int, pace: float, hooks: Hooks) -> None:
+        """A line of the curve: losses since the last one, over all steps and workers."""
+        names = sorted(self._sums)
+        sums = [self._sums[name] for name in names]
+        means = torch.tensor(sums, dtype=torch.float64, device=self.device) / self._n_summed
+        if self.worker.n_workers > 1:
+            distributed.all_reduce(means)
+            means /= self.worker.n_workers
+        self._sums, self._n_summed = {}, 0
+        if self.worker.rank:
+            return
+        losses = dict(zip(names, means.tolist(), strict=True))
         rate = stage.learning_rate * stage.rate(step)
-        return {"step": self.step, "stage": stage.name, "learning_rate": rate, "pictures_a_second": pace, **losses}
+        hooks.record(
+            {"step": self.step, "stage": stage.name, "learning_rate": rate, "pictures_a_second": pace, **losses}
+        )
 
     def _validate(self, stage: Stage) -> Record:
         assert self._validator is not None

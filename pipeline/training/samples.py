@@ -14,7 +14,7 @@ from pipeline.training.naming import Namer, WorldNamer
 
 @dataclass(frozen=True)
 class Sample:
-    """picture: (S, S, 3) uint8 RGB. mask: (S, S) int32 class ids, -1 where there is none."""
+    """picture: (H, W, 3) uint8 RGB. mask: (H, W) int32 class ids, -1 where there is none. To train on, H = W = S."""
 
     picture: NDArray[np.uint8]
     mask: NDArray[np.int32]
@@ -23,7 +23,9 @@ class Sample:
 class SampleSource(Protocol):
     """Endless samples by number, and the words for their classes."""
 
-    namer: Namer
+    @property
+    def namer(self) -> Namer:
+        """Chooses the words of a batch."""
 
     def sample(self, number: int) -> Sample:
         """The sample of a number, the same on every call, in every process."""
