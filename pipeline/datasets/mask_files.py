@@ -65,7 +65,9 @@ def read_label_map(path: Path) -> np.ndarray:
         from scipy.io import loadmat  # type: ignore[import-untyped]
         from scipy.io.matlab import MatReadError  # type: ignore[import-untyped]
     except ImportError as error:
-        raise InputError(f"{path}: a MATLAB file, and scipy is not installed; run: pip install "escnet-pipeline[datasets]"") from error
+        raise InputError(
+            f"{path}: a MATLAB file, and scipy is not installed; run: pip install 'escnet-pipeline[datasets]'"
+        ) from error
     try:
         with reading(path, "a MATLAB file"):
             values = loadmat(path).get("LabelMap")
