@@ -156,9 +156,10 @@ def _places_in(classes: Tensor, target: Tensor, n_all: int) -> Tensor:
     return places.gather(1, target.flatten(1) % (n_all + 1)).view_as(target)
 
 
-def _is_useful(name: str) -> bool:
+def _is_useful(name: str, trainable: Trainable) -> bool:
+    frozen = ("prompt_encoder.", "clip.") if trainable == "blocks" else ("prompt_encoder.",)
     has_effect = "final_attn_token_to_image" not in name and "norm_final" not in name
-    return has_effect and not name.startswith("prompt_encoder.")
+    return has_effect and not name.startswith(frozen)
 
 
 def _without_keys(gradient: Tensor) -> Tensor:
