@@ -7,7 +7,7 @@ import click
 
 from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError
 
-COMMANDS = ("annotate", "dataset", "demo-world", "evaluate", "manifest", "model", "vocabulary")
+COMMANDS = ("annotate", "dataset", "demo-world", "evaluate", "manifest", "model", "train", "vocabulary")
 
 
 class LazyGroup(click.Group):

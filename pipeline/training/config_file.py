@@ -55,6 +55,8 @@ def model_config(source: ModelSource) -> ModelConfig:
     if source.checkpoint is not None:
         return read_header(source.checkpoint).config
     assert source.preset is not None
+    if source.clip_from is not None:
+        read_header(source.clip_from)
     try:
         base = preset_config(source.preset)
     except ModelError as error:
@@ -177,10 +179,11 @@ def _child(place: Any, part: int | str, key: str) -> Any:
 
 def _check_whole(config: TrainingConfig, document: _Document) -> None:
     """What no part of a recipe can know by itself."""
-    if config.trainable == "paper" and config.model.preset is not None:
+    frozen = {"paper": "CLIP and SAM", "blocks": "" if config.model.clip_from else "CLIP", "all": ""}[config.trainable]
+    if config.model.preset is not None and frozen:
         raise document.error(
             ("trainable",),
-            "found paper with a preset, whose CLIP and SAM would stay random; start from the checkpoint that "
+            f"found {config.trainable} with a preset, whose {frozen} would stay random; start from the checkpoint that "
             "`escnet model import` writes, or train all",
         )
     measured = config.validation.data if config.validation else None
