@@ -1,0 +1,139 @@
+"""The training loop: it learns, it adds micro-batches up, and it goes on where it stopped as if it had not."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.training.config import TrainingConfig
+from pipeline.training.loop import Hooks, Trainer
+from pipeline.training.naming import VocabularyNamer
+from pipeline.training.samples import Sample
+from pipeline.training.validation import Validator
+from schemas.errors import InputError, ModelError
+from schemas.vocabulary import Vocabulary
+from tests.escnet.tiny import tiny_network
+
+WORDS = Vocabulary(name="words", classes=["dark", "bright"])
+TIMED = "pictures_a_second"
+
+
+class Sides:
+    """Pictures dark on the left and bright on the right, without ignored pixels."""
+
+    namer = VocabularyNamer(WORDS)
+
+    def sample(self, number):
+        mask = np.zeros((64, 64), np.int32)
+        mask[:, 10 + number * 7 % 45 :] = 1
+        noise = np.random.default_rng(number).integers(-20, 20, (64, 64, 3))
+        return Sample((np.where(mask[..., None], 200, 40) + noise).astype(np.uint8), mask)
+
+
+class Broken(Sides):
+    def sample(self, number):
+        if number == 5:
+            raise InputError("picture 'five' cannot be read")
+        return super().sample(number)
+
+
+def config(**changes) -> TrainingConfig:
+    stage = {"name": "one", "steps": 6, "data": [{"demo_world": "scenes"}], "batch_size": 2, "micro_batch_size": 2}
+    stage |= {"learning_rate": 2e-3, "warmup_steps": 2} | changes.pop("stage", {})
+    plain = {"name": "n", "model": {"preset": "escnet-nano"}, "trainable": "all", "precision": "float32"}
+    return TrainingConfig(**(plain | {"log_every": 2, "checkpoint_every": 3, "stages": [stage]} | changes))
+
+
+def trainer(recipe: TrainingConfig, source=None, **more) -> Trainer:
+    return Trainer(
+        recipe,
+        tiny_network(n_blocks=1, trained_tokens=(320, 530)),
+        [[source or Sides()] for _ in recipe.stages],
+        device=torch.device("cpu"),
+        **more,
+    )
+
+
+def run(one: Trainer, must_stop=lambda: False):
+    """What the run records, without the pace, and the states it saves."""
+    records, states = [], {}
+    is_done = one.run(Hooks(records.append, lambda step, state: states.update({step: copied(state)}), must_stop))
+    return [{k: v for k, v in record.items() if k != TIMED} for record in records], states, is_done
+
+
+def copied(state):
+    """As a file would keep it: the run goes on changing its own tensors."""
+    import io
+
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def weights(one: Trainer):
+    return torch.cat([parameter.detach().flatten() for parameter in one.trained.parameters()])
+
+
+def test_a_short_training_learns_the_pictures_and_the_words():
+    recipe = config(stage={"steps": 30, "losses": {"segmentation": 1, "alignment": 1}})
+    samples = [Sides().sample(number) for number in range(1000, 1004)]
+    one = trainer(recipe, validator=Validator(samples, WORDS, every=15))
+    records, _, _ = run(one)
+    losses = [record["loss"] for record in records if "loss" in record]
+    assert losses[-1] < losses[0] / 3
+    first, last = (record for record in records if "miou" in record)
+    assert last["step"] == 30
+    assert last["miou"] > 0.9
+    assert last["patch_accuracy"] > 0.9
+    assert last["patch_accuracy"] >= first["patch_accuracy"]
+
+
+def test_micro_batches_add_up_to_the_batch():
+    whole, parts = trainer(config()), trainer(config(stage={"micro_batch_size": 1}))
+    expected, found = run(whole)[0], run(parts)[0]
+    assert [record["loss"] for record in found] == pytest.approx([record["loss"] for record in expected], rel=1e-4)
+    assert torch.allclose(weights(parts), weights(whole), atol=2e-4)
+
+
+@pytest.mark.parametrize("n_loader_processes", [0, 1])
+def test_a_run_that_goes_on_from_a_state_is_the_same_run(n_loader_processes):
+    recipe = config(ema_decay=0.8, stages=[config(stage={"steps": n}).stages[0].model_dump() for n in (4, 3)])
+    whole, later = trainer(recipe), trainer(recipe, n_loader_processes=n_loader_processes)
+    records, states, _ = run(whole)
+    assert sorted(states) == [3, 4, 6, 7]  # 3 is between two lines of the curve
+    later.restore(states[3])
+    assert run(later)[0] == [record for record in records if record["step"] > 3]
+    assert torch.equal(weights(later), weights(whole))
+
+
+def test_the_average_is_another_network_than_the_last():
+    one = trainer(config(ema_decay=0.8))
+    run(one)
+    assert not torch.equal(weights(one), torch.cat([p.detach().flatten() for p in one.network.parameters()]))
+
+
+def test_a_run_that_is_to_stop_saves_a_state_at_its_next_line():
+    records, states, is_done = run(trainer(config()), must_stop=lambda: True)
+    assert (is_done, [record["step"] for record in records], list(states)) == (False, [2], [2])
+
+
+def test_the_rate_rises_and_falls_by_a_cosine():
+    rates = [record["learning_rate"] for record in run(trainer(config(log_every=1)))[0]]
+    cosine = [(1 + np.cos(np.pi * step / 6)) / 2 * 2e-3 for step in range(6)]
+    assert rates == pytest.approx([cosine[0] / 2, *cosine[1:]])
+
+
+@pytest.mark.parametrize("n_loader_processes", [0, 1])
+def test_a_picture_that_cannot_be_used_ends_the_run_in_one_line(n_loader_processes):
+    with pytest.raises(InputError, match=r"^picture 'five' cannot be read$"):
+        run(trainer(config(), Broken(), n_loader_processes=n_loader_processes))
+
+
+def test_a_loss_that_is_no_number_ends_the_run_before_a_state_is_saved():
+    one = trainer(config(stage={"steps": 6}, checkpoint_every=1, log_every=1))
+    with torch.no_grad():
+        next(one.network.decoder.parameters()).fill_(torch.nan)
+    states = {}
+    with pytest.raises(ModelError, match="training stopped at step 1: loss nan"):
+        one.run(Hooks(lambda _: None, lambda step, state: states.update({step: state})))
+    assert states == {}
