@@ -117,6 +117,7 @@ class ModelConfig(_Frozen):
     convnext: ConvNextConfig | None = None
     trained_tokens: tuple[NonNegativeInt, ...] | None = None
     image_size: Count
+    views: Literal["sliding", "single"] = "sliding"  # of a picture in inference, where the user asks for none
     image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.26862954, 0.26130258, 0.27577711)
     dense_attention: Literal["value_only", "full"] = "value_only"
@@ -261,6 +262,7 @@ def _nano() -> ModelConfig:
         convnext=ConvNextConfig(dims=(48, 160), depths=(1, 6), strides=(4, 8)),
         trained_tokens=_NANO_TOKENS,
         image_size=192,
+        views="single",
         tap_layers=(3, 0),
         sam=SamConfig(embed_dim=64, mask_in_chans=16, depth=2, num_heads=2, mlp_dim=128),
         hidden_dim=32,

@@ -88,9 +88,8 @@ def _read_job_file(ctx: click.Context, _: click.Parameter, path: str | None) -> 
 @click.option(
     "--views",
     type=click.Choice(["sliding", "single"]),
-    default="sliding",
-    show_default=True,
-    help="Four windows and the whole picture, averaged; or the whole picture once, at a fifth of the cost.",
+    help="Four windows and the whole picture, averaged; or the whole picture once, at a fifth of the cost. "
+    "[default: what the model was made for, see `escnet model show`]",
 )
 @click.option(
     "--dtype",

@@ -159,7 +159,7 @@ def _resolve(request: JobRequest, storage: StorageOptions, nodes: Sequence[Node]
     check_placement(placement, nodes, where=where, can_grow=request.address is not None)
     device: Literal["cpu", "cuda"] = "cuda" if placement.gpus_per_actor > 0 else "cpu"
     options = LabelOptions(
-        views=request.views,
+        views=request.views or model.config.views,
         device=device,
         dtype=request.dtype or ("bfloat16" if device == "cuda" else "float32"),
         batch_size=(request.batch_size or BATCH_SIZE_ON_GPU) if device == "cuda" else 1,

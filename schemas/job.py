@@ -37,7 +37,7 @@ class JobRequest(_Frozen):
     address: str | None = None
     shard_size: int = Field(default=DEFAULT_SHARD_SIZE, ge=1)
     limit: int | None = Field(default=None, ge=1)
-    views: Views = "sliding"
+    views: Views | None = None
     dtype: Dtype | None = None
     batch_size: int | None = Field(default=None, ge=1)
     max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=1)

@@ -1,0 +1,74 @@
+"""How well a model labels the demo world, through the commands a user would type.
+
+    python benchmarks/demo_world.py --model escnet-nano --n 400
+
+Two vocabularies: the drawn one (48 classes, half of the objects held out), and all names of the world, for which the
+share of object pixels with the right colour, pattern and shape counts. Needs no network; goes on where it stopped.
+"""
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+from PIL import Image
+
+from pipeline.demo_world.attributes import AttributeCounts
+from pipeline.demo_world.names import MATERIALS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="escnet-nano")
+    parser.add_argument("--n", type=int, default=400, help="scenes")
+    parser.add_argument("--n-all-names", type=int, help="scenes with all names, which take ten times as long [all]")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--views", default="single")
+    parser.add_argument("--actors", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path("demo-world-benchmark"))
+    options = parser.parse_args()
+    report = {"model": options.model, "seed": options.seed, "views": options.views}
+    report["48 classes"] = measure(options, options.n, [])
+    report["all names"] = measure(options, options.n_all_names or options.n, ["--all-names"])
+    print(json.dumps(report, indent=2))
+
+
+def measure(options: argparse.Namespace, n_scenes: int, extra: list[str]) -> dict[str, float]:
+    """Draw the scenes, label them, and compare."""
+    folder = options.output / f"{n_scenes}{''.join(extra)}"
+    world, labels, scores = folder / "world", folder / f"labels-{options.views}", folder / "scores.json"
+    if not (world / "manifest.parquet").exists():
+        run("demo-world", "--n", n_scenes, "--seed", options.seed, "--output", world, *extra)
+    run(
+        "annotate", world / "manifest.parquet", "--vocabulary", world / "vocabulary.yaml", "--model", options.model,
+        "--views", options.views, "--actors", options.actors, "--shard-size", 20, "--output", labels,
+    )  # fmt: skip
+    run("evaluate", labels, "--ground-truth", world / "manifest.parquet", "--json", scores, "--overwrite")
+    found = json.loads(scores.read_text())
+    materials = [each["iou"] for each in found["per_class"] if each["name"] in MATERIALS and each["iou"] is not None]
+    names = ("miou", "miou_seen", "miou_heldout", "pixel_accuracy", "ece")
+    return {"scenes": n_scenes, **{name: found[name] for name in names}, "worst_material": min(materials),
+            **attributes(labels, world)}  # fmt: skip
+
+
+def attributes(labels: Path, world: Path) -> dict[str, float]:
+    """Shares of object pixels with the right colour, pattern and shape."""
+    counts = AttributeCounts()
+    for batch in ds.dataset(labels / "labels").to_batches(columns=["image_id", "mask"], batch_size=16):
+        for row in batch.to_pylist():
+            truth = Image.open(world / "masks" / Path(row["image_id"]).with_suffix(".png"))
+            counts.update(np.asarray(Image.open(io.BytesIO(row["mask"]))), np.asarray(truth))
+    return counts.shares()
+
+
+def run(*arguments: object) -> None:
+    command = [str(Path(sys.executable).with_name("escnet")), *map(str, arguments)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
