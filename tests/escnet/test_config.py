@@ -19,7 +19,7 @@ from tests.escnet.tiny import tiny_config
         ({"image_std": (0.2, 0.0, 0.2)}, "image_std.1: Input should be greater than 0, found 0.0"),
         ({"image_size": 4}, "image_size 4 is not a multiple of CLIP's patch_size 8; use 8"),
         ({"hidden_dim": 9}, "hidden_dim 9 must be a multiple of attention_heads 2"),
-        ({"sam": {"depth": 0}}, "sam.depth: Input should be greater than or equal to 1, found 0"),
+        ({"sam": {"depth": -1}}, "sam.depth: Input should be greater than or equal to 0, found -1"),
         ({"loss": "hinge"}, "loss: Input should be 'cross_entropy' or 'binary_cross_entropy', found hinge"),
         ({"wings": 2}, "wings: Extra inputs are not permitted, found 2"),
     ],
@@ -35,8 +35,9 @@ def test_a_setting_that_cannot_run_is_refused_in_one_line(changes, message):
     [
         *(
             ({name: 0}, f"sam.{name}: Input should be greater than or equal to 1, found 0")
-            for name in ("embed_dim", "depth", "num_heads", "mlp_dim", "num_mask_tokens")
+            for name in ("embed_dim", "num_heads", "mlp_dim", "num_mask_tokens")
         ),
+        ({"depth": -1}, "sam.depth: Input should be greater than or equal to 0, found -1"),
         ({"mask_in_chans": 3}, "sam.mask_in_chans: Input should be greater than or equal to 4, found 3"),
         ({"embed_dim": 15, "num_heads": 3}, "sam.embed_dim 15 must be a multiple of twice sam.num_heads, 6"),
         ({"embed_dim": 12, "num_heads": 4}, "sam.embed_dim 12 must be a multiple of twice sam.num_heads, 8"),

@@ -49,6 +49,15 @@ def test_block_is_what_segment_anythings_mask_decoder_does_to_the_image():
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+@torch.no_grad()
+def test_without_layers_the_image_and_its_mask_prompts_are_left():
+    config = tiny_config(sam={**tiny_config().sam.model_dump(), "depth": 0})
+    block, encoder = build(config)
+    image = torch.randn(1, 16, 8, 8)
+    sparse, dense = encode_prompts(encoder, random_prompts(config, 3))
+    torch.testing.assert_close(block(image, dense_position(encoder), sparse, dense), image + dense)
+
+
 def test_names_and_shapes_are_those_of_an_official_checkpoint():
     config = preset_config("escnet-b16")
     with torch.device("meta"):
