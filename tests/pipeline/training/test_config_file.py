@@ -1,9 +1,13 @@
 """Recipes in YAML: what they come to, and one line for everything that is wrong with one."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.training.config_file import model_config, read_config
 from schemas.errors import InputError
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 RECIPE = """\
 name: small
@@ -99,3 +103,22 @@ def test_what_is_wrong_on_the_command_line_names_it(recipe, override, said):
 def test_a_recipe_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"r\.yaml: .*"):
         read_config(str(tmp_path / "r.yaml"))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_recipes_of_the_checkout_are_sound(path):
+    """Those that start from an imported checkpoint are read as if they began with the preset."""
+    from_preset = () if "nano" in path.name else ("model={preset: escnet-b16}", "trainable=all")
+    found = read_config(str(path), from_preset)
+    assert found.name == path.stem
+    assert all(stage.batch_size % stage.micro_batch_size == 0 for stage in found.stages)
+
+
+def test_the_recipes_of_the_paper_train_as_it_says():
+    found = [read_config(str(CONFIGS / f"escnet-{key}-coco-stuff.yaml"), ("model={preset: escnet-b16}", "trainable=all"))
+             for key in ("b16", "l14")]  # fmt: skip
+    for each in found:
+        (stage,) = each.stages
+        assert (stage.steps, stage.batch_size, stage.learning_rate, stage.last_rate) == (80_000, 4, 2e-4, 0.0)
+        assert (each.clip_sam_rate, each.weight_decay) == (0.01, 1e-4)
+        assert stage.data[0].vocabulary == "coco-stuff-171"

@@ -1,0 +1,139 @@
+"""`escnet train` on Ray Train: stopped, killed and gone on with; two workers; then labelled with."""
+
+import os
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+import torch
+import yaml
+
+from escnet.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.storage import StorageOptions
+from pipeline.training.config_file import model_config, read_config
+from pipeline.training.curves import read_curves
+from pipeline.training.loop import Hooks, Trainer
+from pipeline.training.sources import open_sources
+from pipeline.training.worker import start_network
+from tests.e2e.command import ESCNET, escnet
+from tests.escnet.tiny import tiny_network
+from tests.pipeline.training.pictures_of import write_pictures
+
+N_STEPS = 24
+ONE_CORE = ("--device", "cpu", "--cpus-per-worker", 1)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """A recipe of a few seconds that writes a state at every third step."""
+    folder = tmp_path_factory.mktemp("train")
+    data = {"manifest": str(write_pictures(folder)), "vocabulary": str(folder / "words.txt"), "split": "train"}
+    start = tiny_network(n_blocks=1, trained_tokens=(320, 530))
+    save_checkpoint(start, folder / "start.safetensors", {"untrained_parts": ["decoder"]})
+    stage = {"name": "one", "steps": N_STEPS, "data": [data], "learning_rate": 2e-3, "warmup_steps": 2}
+    values = {
+        "name": "tiny",
+        "model": {"checkpoint": str(folder / "start.safetensors")},
+        "trainable": "all",
+        "precision": "float32",
+        "ema_decay": 0.9,
+        "checkpoint_every": 3,
+        "log_every": 2,
+        "validation": {"data": {**data, "split": "val"}, "every": 12},
+        "stages": [stage | {"batch_size": 4, "micro_batch_size": 2}],
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
+    return folder / "recipe.yaml"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe):
+    """Losses by step, and the weights, of the same run in this process."""
+    torch.set_num_threads(1)
+    config = read_config(str(recipe))
+    model = model_config(config.model)
+    sources = open_sources(config, model, StorageOptions())
+    one = Trainer(config, start_network(config, model), sources, device=torch.device("cpu"))
+    losses = {}
+    one.run(Hooks(lambda record: losses.update({record["step"]: record["loss"]}), lambda *_: None))
+    return losses, {name: tensor.clone() for name, tensor in one.trained.state_dict().items()}
+
+
+def losses_of(output):
+    return {record["step"]: record["loss"] for record in read_curves(str(output)) if "loss" in record}
+
+
+def begin(recipe, output, *more) -> subprocess.Popen:
+    command = [ESCNET, "train", recipe, "--output", output, *more]
+    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_state(output, step: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 500
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout.read()
+        found = [int(path.stem[-9:]) for path in (output / "checkpoints").glob("step-*.pt")]
+        if max(found, default=0) >= step:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"no state of step {step}")
+
+
+def test_a_run_that_is_stopped_and_killed_ends_as_if_it_had_not_been(recipe, undisturbed, tmp_path):
+    output = tmp_path / "run"
+    process = begin(recipe, output, *ONE_CORE)
+    wait_for_state(output, 3, process)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=500)[0]
+    assert process.returncode == 130, said
+    assert f"of {N_STEPS} steps are done and kept, the same command goes on from there" in said
+
+    process = begin(recipe, output, *ONE_CORE)
+    children = []
+    wait_for_state(output, 9, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=500)
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []  # no worker goes on without its driver
+
+    done = escnet("train", recipe, "--output", output, *ONE_CORE)
+    assert "tiny: going on from step " in done.stderr
+    losses, weights = undisturbed
+    assert losses_of(output) == losses
+    found = load_checkpoint(output / "tiny.safetensors").state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
+    assert sorted(path.name for path in output.iterdir() if path.name != ".lock") == [
+        "checkpoints", "curves.csv", "curves.png", "tiny.safetensors", "training.json",
+    ]  # fmt: skip
+    said = escnet("model", "show", output / "tiny.safetensors").stdout
+    assert "trained       yes" in said
+    said = escnet("train", recipe, "--output", output, *ONE_CORE, code=2).stderr
+    assert "tiny.safetensors: this run is finished; choose another --output, or pass --overwrite" in said
+    pictures = recipe.parent / "pictures"
+    trained = ("--model", output / "tiny.safetensors", "--vocabulary", recipe.parent / "words.txt")
+    escnet("annotate", pictures, *trained, "--output", tmp_path / "labels", "--actors", 1)
+
+
+def test_two_workers_of_which_one_dies_take_the_same_way(recipe, undisturbed, tmp_path):
+    output = tmp_path / "run"
+    process = begin(recipe, output, "--device", "cpu", "--cpus-per-worker", 1, "--workers", 2)
+    if os.cpu_count() < 2:
+        assert "2 workers with 1 CPU and 0 GPU each do not fit" in process.communicate()[0]
+        return
+    wait_for_state(output, 6, process)
+    workers = [
+        each
+        for each in psutil.Process(process.pid).children(recursive=True)
+        if "RayTrainWorker" in "".join(each.cmdline())
+    ]
+    assert len(workers) >= 2
+    workers[-1].kill()
+    said = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, said
+    losses, _ = undisturbed
+    found = losses_of(output)
+    assert list(found) == list(losses)
+    assert list(found.values()) == pytest.approx(list(losses.values()), rel=0.02)
