@@ -114,11 +114,11 @@ def test_the_recipes_of_the_checkout_are_sound(path):
     assert all(stage.batch_size % stage.micro_batch_size == 0 for stage in found.stages)
 
 
-def test_the_recipes_of_the_paper_train_as_it_says():
-    found = [read_config(str(CONFIGS / f"escnet-{key}-coco-stuff.yaml"), ("model={preset: escnet-b16}", "trainable=all"))
-             for key in ("b16", "l14")]  # fmt: skip
-    for each in found:
-        (stage,) = each.stages
-        assert (stage.steps, stage.batch_size, stage.learning_rate, stage.last_rate) == (80_000, 4, 2e-4, 0.0)
-        assert (each.clip_sam_rate, each.weight_decay) == (0.01, 1e-4)
-        assert stage.data[0].vocabulary == "coco-stuff-171"
+@pytest.mark.parametrize("key", ["b16", "l14"])
+def test_the_recipes_of_the_paper_train_as_it_says(key):
+    path = CONFIGS / f"escnet-{key}-coco-stuff.yaml"
+    found = read_config(str(path), ("model={preset: escnet-b16}", "trainable=all"))
+    (stage,) = found.stages
+    assert (stage.steps, stage.batch_size, stage.learning_rate, stage.last_rate) == (80_000, 4, 2e-4, 0.0)
+    assert (found.clip_sam_rate, found.weight_decay) == (0.01, 1e-4)
+    assert stage.data[0].vocabulary == "coco-stuff-171"
