@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from escnet.config import ModelConfig
-from escnet.convnext import ConvNextTower
+from escnet.pyramid import PyramidTower
 from escnet.tokens import TokenTable
 
 _NO_TOWER = {"layers": 1, "width": 64, "patch_size": 32}  # open_clip cannot be told to build none; it is replaced
@@ -30,8 +30,8 @@ def build_clip(config: ModelConfig) -> CLIP:
         table = TokenTable(config.trained_tokens, whole.vocab_size, whole.width)
         text["vocab_size"] = table.num_embeddings
     built = CLIP(vision_cfg=CLIPVisionCfg(**vision), text_cfg=CLIPTextCfg(**text), output_dict=False, **clip)
-    if config.convnext is not None:
-        built.visual = ConvNextTower(config.convnext, clip["embed_dim"])
+    if config.pyramid is not None:
+        built.visual = PyramidTower(config.pyramid, clip["embed_dim"])
     if table is not None:
         built.token_embedding = table
     return built
@@ -76,7 +76,7 @@ def dense_features(clip: CLIP, pixels: Tensor, config: ModelConfig) -> tuple[Ten
         output of that block, (B, width, S / stride, S / stride) with the width and stride of `config.taps`.
     """
     visual, grid_hw = clip.visual, config.grid_hw
-    if config.convnext is not None:
+    if config.pyramid is not None:
         patches, taps = visual(pixels, config.tap_layers)
         return patches, taps
     last = len(visual.transformer.resblocks) - 1

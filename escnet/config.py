@@ -4,7 +4,6 @@ A configuration travels inside the checkpoint. Numbers are those of ESC-Net (Lee
 arXiv:2411.14723) where the paper gives them; docs/model.md lists the choices the paper leaves open.
 """
 
-from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -73,37 +72,40 @@ class SamConfig(_Frozen):
         return self
 
 
-class ConvNextConfig(_Frozen):
-    """A convolutional image tower in place of CLIP's vision transformer: widths, depths and strides of its stages.
+class PyramidConfig(_Frozen):
+    """A convolutional image tower in place of CLIP's vision transformer; see `escnet.pyramid`.
+
+    Stage i has blocks of width `dims[i]` on a grid of stride 4 * 2**i pixels; `output_stage` is the one whose grid
+    the patches have, with what the coarser ones saw brought back to it.
 
     Raises:
         ModelError: stages that do not belong together.
     """
 
-    _prefix = "convnext."
+    _prefix = "pyramid."
+    stem: Count
     dims: tuple[Count, ...] = Field(min_length=1)
     depths: tuple[Count, ...]
-    strides: tuple[Count, ...]  # of a stage's grid, in pixels of the input
-    kernel_size: Count = 7
+    output_stage: int = Field(ge=0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not len(self.dims) == len(self.depths) == len(self.strides):
-            raise ModelError(
-                f"convnext: dims {self.dims}, depths {self.depths} and strides {self.strides} must be equally many"
-            )
-        if any(b % a for a, b in pairwise(self.strides)):
-            raise ModelError(f"convnext.strides {self.strides} must each be a multiple of the one before")
-        if self.kernel_size % 2 == 0:
-            raise ModelError(f"convnext.kernel_size {self.kernel_size} must be odd")
+        if len(self.dims) != len(self.depths):
+            raise ModelError(f"pyramid: dims {self.dims} and depths {self.depths} must be equally many")
+        if self.output_stage >= len(self.dims):
+            raise ModelError(f"pyramid.output_stage {self.output_stage} must lie in 0..{len(self.dims) - 1}")
         return self
+
+    def stride(self, stage: int) -> int:
+        """Of a stage's grid, in pixels of the input."""
+        return 4 * 2**stage
 
 
 class ModelConfig(_Frozen):
     """One ESC-Net.
 
     `clip` is an open_clip model configuration (the JSON of its `model_configs/`), `clip_arch` the name it
-    came from, or None for one of ours. With `convnext` the image tower is that instead, and `clip` has no
+    came from, or None for one of ours. With `pyramid` the image tower is that instead, and `clip` has no
     `vision_cfg`. `image_size` is the side of the square the network sees, in pixels. `trained_tokens` are the
     ids of CLIP's BPE that have a row of their own in the token table, None for all of them.
 
@@ -114,14 +116,16 @@ class ModelConfig(_Frozen):
 
     clip_arch: str | None
     clip: dict[str, Any]
-    convnext: ConvNextConfig | None = None
+    pyramid: PyramidConfig | None = None
     trained_tokens: tuple[NonNegativeInt, ...] | None = None
     image_size: Count
     views: Literal["sliding", "single"] = "sliding"  # of a picture in inference, where the user asks for none
     image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.26862954, 0.26130258, 0.27577711)
     dense_attention: Literal["value_only", "full"] = "value_only"
-    tap_layers: tuple[int, int]  # 0-based blocks of the image tower that feed the decoder's skips, coarse stage first
+    tap_layers: tuple[
+        int, int
+    ]  # 0-based blocks (a pyramid's: stages) of the image tower that feed the decoder's skips, coarse stage first
     sam: SamConfig = SamConfig()
     n_blocks: Count = 4
     n_objects: Count = 5  # N_o, regions (points and masks) a class
@@ -138,16 +142,16 @@ class ModelConfig(_Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_clip(self.clip_arch or "clip", self.clip, has_own_tower=self.convnext is not None)
+        _check_clip(self.clip_arch or "clip", self.clip, has_own_tower=self.pyramid is not None)
         if self.image_size % self.patch_size:
             raise ModelError(
                 f"image_size {self.image_size} is not a multiple of CLIP's patch_size {self.patch_size}; "
                 f"use {max(1, self.image_size // self.patch_size) * self.patch_size}"
             )
-        n_layers = sum(self.convnext.depths) if self.convnext else self.clip["vision_cfg"]["layers"]
+        n_layers = len(self.pyramid.dims) if self.pyramid else self.clip["vision_cfg"]["layers"]
         if not all(0 <= layer < n_layers for layer in self.tap_layers):
             raise ModelError(f"tap_layers {self.tap_layers} must lie in 0..{n_layers - 1}, CLIP's image blocks")
-        if self.dense_attention == "value_only" and n_layers < 2 and not self.convnext:
+        if self.dense_attention == "value_only" and n_layers < 2 and not self.pyramid:
             raise ModelError("dense_attention value_only needs a CLIP of at least 2 image blocks, found 1; use full")
         if not all(_fits_stage(i, stride, self.patch_size) for i, (_, stride) in enumerate(self.taps)):
             raise ModelError(
@@ -166,16 +170,16 @@ class ModelConfig(_Frozen):
 
     @property
     def patch_size(self) -> int:
-        return self.convnext.strides[-1] if self.convnext else int(self.clip["vision_cfg"]["patch_size"])
+        if self.pyramid is not None:
+            return self.pyramid.stride(self.pyramid.output_stage)
+        return int(self.clip["vision_cfg"]["patch_size"])
 
     @property
     def taps(self) -> tuple[tuple[int, int], ...]:
         """Width and stride in pixels of the output of each of `tap_layers`."""
-        if self.convnext is None:
+        if self.pyramid is None:
             return ((self.clip["vision_cfg"]["width"], self.patch_size),) * len(self.tap_layers)
-        stages = zip(self.convnext.depths, self.convnext.dims, self.convnext.strides, strict=True)
-        blocks = [(dim, stride) for depth, dim, stride in stages for _ in range(depth)]
-        return tuple(blocks[layer] for layer in self.tap_layers)
+        return tuple((self.pyramid.dims[stage], self.pyramid.stride(stage)) for stage in self.tap_layers)
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -208,7 +212,7 @@ def _check_clip(name: str, clip: dict[str, Any], *, has_own_tower: bool) -> None
     obstacles += [key for key in _FOREIGN_VISION_KEYS if vision.get(key)]
     obstacles += [key for key in _FOREIGN_TEXT_KEYS if text.get(key)]
     if has_own_tower and vision:
-        obstacles.append("both vision_cfg and convnext")
+        obstacles.append("both vision_cfg and pyramid")
     if not has_own_tower and not all(
         isinstance(vision.get(key), int) and vision[key] > 0 for key in ("layers", "width", "patch_size")
     ):
@@ -259,11 +263,11 @@ def _nano() -> ModelConfig:
     return ModelConfig(
         clip_arch=None,
         clip=clip,
-        convnext=ConvNextConfig(dims=(48, 160), depths=(1, 6), strides=(4, 8)),
+        pyramid=PyramidConfig(stem=32, dims=(64, 96, 128), depths=(1, 1, 3), output_stage=1),
         trained_tokens=_NANO_TOKENS,
         image_size=192,
         views="single",
-        tap_layers=(3, 0),
+        tap_layers=(1, 0),
         sam=SamConfig(embed_dim=64, mask_in_chans=16, depth=2, num_heads=2, mlp_dim=128),
         hidden_dim=32,
         attention_heads=2,  # heads narrower than 16 are slow, on CPUs and GPUs alike

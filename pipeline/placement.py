@@ -104,11 +104,11 @@ def replica_bytes(model: ResolvedModel) -> int:
     config, text = model.config, model.config.clip["text_cfg"]
     n_tokens = text["vocab_size"] if config.trained_tokens is None else len(config.trained_tokens)
     n_weights = _transformer_weights(text) + n_tokens * text["width"]
-    if config.convnext is None:
+    if config.pyramid is None:
         n_weights += _transformer_weights(config.clip["vision_cfg"])
-    else:  # 8 dim^2 in the linear layers of a block
-        stages = zip(config.convnext.depths, config.convnext.dims, strict=True)
-        n_weights += sum(depth * dim * (8 * dim + config.convnext.kernel_size**2) for depth, dim in stages)
+    else:  # two 3 x 3 convolutions a block, and one block more on the way back
+        stages = zip(config.pyramid.depths, config.pyramid.dims, strict=True)
+        n_weights += sum((depth + 1) * 18 * dim**2 for depth, dim in stages)
     return WORKING_BYTES + 2 * 4 * n_weights
 
 

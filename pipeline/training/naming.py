@@ -25,7 +25,7 @@ from schemas.vocabulary import Vocabulary
 
 _SYNONYM_SHARE = 0.25  # of the words that have one
 _NEIGHBOURS = 4  # names that differ in one word, for each object in the batch
-_N_OBJECT_NAMES = 64  # whole names of objects in a batch, at least
+_N_OBJECT_NAMES = 48  # of two words or three in a batch, if no more are in the pictures
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class WorldNamer:
 
     _WORDS = (COLOURS, PATTERNS, SHAPES)
     _LEVELS: tuple[tuple[tuple[int, ...], float], ...] = (
-        ((0, 1, 2), 0.5), ((2,), 0.2), ((0, 2), 0.15), ((1, 2), 0.15),
+        ((0, 1, 2), 0.4), ((2,), 0.3), ((0, 2), 0.1), ((1, 2), 0.2),
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class WorldNamer:
     def name(self, rng: random.Random, present: Iterable[int]) -> Naming:
         levels, weights = zip(*self._LEVELS, strict=True)
         (level,) = rng.choices(levels, weights)
-        if len(level) == len(self._WORDS):
+        if len(level) > 1:
             objects = self._competitors(rng, [i for i in sorted(present) if i >= len(MATERIALS)])
         else:
             objects = list(OBJECTS)

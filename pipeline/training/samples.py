@@ -1,6 +1,7 @@
 """Pictures with their masks, ready for the network: one function of a number, the same whenever it is asked."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,17 +46,22 @@ class WorldScenes:
 
 
 class WorldObjects(WorldScenes):
-    """Single large objects, four to a picture."""
+    """Single large objects, four or nine to a picture: what shapes are learnt from, many to a step."""
 
     def sample(self, number: int) -> Sample:
         rng = np.random.default_rng([self._seed, number])
-        crops = [draw_crop(rng, self._objects, self._side_px // 2) for _ in range(4)]
-        picture = _quarters([crop.picture for crop in crops])
-        return Sample(picture, _quarters([crop.mask for crop in crops]).astype(np.int32))
+        n = int(rng.integers(2, 4))  # a side
+        crops = [draw_crop(rng, self._objects, -(-self._side_px // n)) for _ in range(n * n)]
+        picture, mask = (
+            _mosaic(parts, n)[: self._side_px, : self._side_px]
+            for parts in zip(*((crop.picture, crop.mask) for crop in crops), strict=True)
+        )
+        return Sample(np.ascontiguousarray(picture), mask.astype(np.int32))
 
 
-def _quarters(parts: list[NDArray]) -> NDArray:
-    return np.concatenate([np.concatenate(parts[:2], axis=1), np.concatenate(parts[2:], axis=1)], axis=0)
+def _mosaic(parts: Sequence[NDArray], n: int) -> NDArray:
+    """n * n squares as one, row by row."""
+    return np.concatenate([np.concatenate(parts[i : i + n], axis=1) for i in range(0, n * n, n)], axis=0)
 
 
 def seeded(*numbers: int) -> random.Random:
