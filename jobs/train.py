@@ -49,7 +49,7 @@ The same command again goes on where it stopped. Exit codes: 0 done, 2 wrong usa
     type=click.IntRange(min=0),
     help="Processes of each worker that read pictures ahead. [default: 4 beside a GPU, else 1]",
 )
-@click.option("--address", metavar="ADDR", help="Ray cluster: `auto`, HOST:PORT or ray://... [default: this machine]")
+@click.option("--address", metavar="ADDR", help="Ray cluster: `auto` or HOST:PORT. [default: this machine]")
 @click.option("--overwrite", is_flag=True, help="Do away with a run in DIR, finished or not, and begin anew.")
 @storage
 def train(

@@ -26,7 +26,8 @@ from pipeline.training.curves import SCORES, Record, read_curves
 from pipeline.training.identity import describe_data, identity_of, with_absolute_places
 from pipeline.training.progress import TrainingProgress
 from pipeline.training.sources import CroppedPictures, open_sources, open_validation
-from pipeline.training.worker import Task, run_worker
+from pipeline.training.task import Task
+from pipeline.training.worker import run_worker
 from pipeline.training.workers import Workers, check_batches, fit_workers, room_for
 from schemas.errors import InputError, JobFailedError, StoppedError
 

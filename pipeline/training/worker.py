@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,6 @@ from escnet.checkpoint_header import UNTRAINED_PARTS, read_header
 from escnet.config import ModelConfig
 from escnet.network import EscNet
 from escnet.segmenter import Dtype
-from pipeline.storage import StorageOptions
 from pipeline.training.batches import Worker
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.config import TrainingConfig
@@ -23,28 +21,9 @@ from pipeline.training.curves import SCORES, Curves, Record, read_curves
 from pipeline.training.loop import Hooks, Trainer, build_network
 from pipeline.training.run_folder import checkpoint_path, found_failure, is_asked_to_stop, leave_failure
 from pipeline.training.sources import open_sources, open_validation
+from pipeline.training.task import Task
 from pipeline.training.validation import Validator
 from schemas.errors import EscnetError, JobFailedError, ModelError
-
-
-@dataclass(frozen=True)
-class Task:
-    """A run as its workers are given it. Local names in `config` are absolute.
-
-    recipe: as it was written; goes into the checkpoint.
-    data: what its sources came to, likewise.
-    identity: see `Checkpoints`.
-    """
-
-    config: TrainingConfig
-    recipe: dict[str, Any]
-    folder: str
-    identity: dict[str, Any]
-    data: list[dict[str, Any]]
-    storage: StorageOptions
-    uses_gpu: bool
-    n_threads: int
-    n_loader_processes: int
 
 
 def run_worker(settings: dict[str, Task]) -> None:
