@@ -7,6 +7,7 @@ from nothing: everything but SAM's prompt encoder and what has no effect. `block
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,23 +27,38 @@ _CLIP_POSITION = re.compile(r"clip\.(visual\.)?positional_embedding$")
 
 
 @dataclass(frozen=True)
-class TrainingBatch:
-    """Pictures, their masks, and the words for what is in them.
+class Words:
+    """Names that compete with each other for the pixels of a batch.
 
-    pixels: (B, 3, S, S) float32, normalised.
     target: (B, S, S) int64, places in the K classes or `losses.IGNORED`.
     tokens: (N, context) token ids of all texts.
     owners: (N,) int64, the class, 0 to K - 1, that each text names; every class has one.
     """
 
-    pixels: Tensor
     target: Tensor
     tokens: Tensor
     owners: Tensor
 
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Pictures, and in one or more ways the words for what is in them.
+
+    pixels: (B, 3, S, S) float32, normalised.
+    words: the first are those of the segmentation loss; the alignment loss is the mean over all.
+    """
+
+    pixels: Tensor
+    words: tuple[Words, ...]
+
     def to(self, device: torch.device) -> "TrainingBatch":
-        tensors = (self.pixels, self.target, self.tokens, self.owners)
-        return TrainingBatch(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+        """The same on a device."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        words = (Words(moved(each.target), moved(each.tokens), moved(each.owners)) for each in self.words)
+        return TrainingBatch(moved(self.pixels), tuple(words))
 
 
 @dataclass(frozen=True)
@@ -94,25 +110,30 @@ class TrainingModel(nn.Module):
     def forward(self, batch: TrainingBatch, weights: LossWeights) -> dict[str, Tensor]:
         """The losses of a batch by name, not yet weighted; those with weight 0 are not computed."""
         network, config = self.network, self.network.config
-        embeddings = class_embeddings(network, batch)
+        words = batch.words if weights.alignment else batch.words[:1]
+        embeddings = class_embeddings(network, words)
         losses = {}
         if weights.segmentation:
             image = network.encode_image(batch.pixels)
             patches = image.patches
-            losses["segmentation"] = self._segmentation(batch, image, embeddings, weights.classes_per_picture)
+            losses["segmentation"] = self._segmentation(
+                image, embeddings[0], words[0].target, weights.classes_per_picture
+            )
         else:
             patches = network.encode_patches(batch.pixels)
         if weights.alignment:
-            target = patch_target(batch.target, config.patch_size)
-            losses["alignment"] = alignment_loss(patches, embeddings, target, network.clip.logit_scale)
+            scale, patch = network.clip.logit_scale, config.patch_size
+            found = [
+                alignment_loss(patches, classes, patch_target(each.target, patch), scale)
+                for each, classes in zip(words, embeddings, strict=True)
+            ]
+            losses["alignment"] = torch.stack(found).mean()
         return losses
 
-    def _segmentation(
-        self, batch: TrainingBatch, image: ImageFeatures, embeddings: Tensor, n_classes: int | None
-    ) -> Tensor:
+    def _segmentation(self, image: ImageFeatures, embeddings: Tensor, target: Tensor, n_classes: int | None) -> Tensor:
         network, config = self.network, self.network.config
         text = network.prepare_text(embeddings)
-        correlation, target = network.correlate(image, text), batch.target
+        correlation = network.correlate(image, text)
         if n_classes is not None and n_classes < len(embeddings):
             classes = hardest_classes(correlation, target, n_classes)
             correlation = correlation.gather(1, classes[..., None, None].expand(-1, -1, *correlation.shape[2:]))
@@ -121,11 +142,14 @@ class TrainingModel(nn.Module):
         return segmentation_loss(logits / config.temperature, target, config.loss)
 
 
-def class_embeddings(network: EscNet, batch: TrainingBatch) -> Tensor:
-    """(K, C) unit norm: the texts of a class are averaged, as `text.compile_vocabulary` does."""
-    texts = F.normalize(network.encode_tokens(batch.tokens).float(), dim=-1)
-    sums = torch.zeros(int(batch.owners.max()) + 1, texts.shape[1], device=texts.device)
-    return F.normalize(sums.index_add(0, batch.owners, texts), dim=-1)
+def class_embeddings(network: EscNet, words: Sequence[Words]) -> list[Tensor]:
+    """(K, C) unit norm of each: the texts of a class are averaged, as `text.compile_vocabulary` does."""
+    texts = F.normalize(network.encode_tokens(torch.cat([each.tokens for each in words])).float(), dim=-1)
+    embeddings = []
+    for each, own in zip(words, texts.split([len(each.tokens) for each in words]), strict=True):
+        sums = torch.zeros(int(each.owners.max()) + 1, texts.shape[1], device=texts.device)
+        embeddings.append(F.normalize(sums.index_add(0, each.owners, own), dim=-1))
+    return embeddings
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from escnet.clip import build_tokenizer
 from escnet.config import ModelConfig
 from escnet.losses import IGNORED
-from escnet.training import TrainingBatch
+from escnet.training import TrainingBatch, Words
 from pipeline.training.config import Stage, TrainingConfig
 from pipeline.training.naming import Naming
 from pipeline.training.samples import Sample, SampleSource, seeded
@@ -67,23 +67,23 @@ class MicroBatches(Dataset[TrainingBatch]):
         first = number * self._stage.micro_batch_size
         samples = [source.sample(first + i) for i in range(self._stage.micro_batch_size)]
         present = np.unique(np.concatenate([np.unique(sample.mask) for sample in samples])).tolist()
-        naming = source.namer.name(rng, present)
-        return self._batch(samples, naming, rng.choice(self._templates))
+        namings = source.namer.name(rng, present)
+        return self._batch(samples, namings, rng.choice(self._templates))
 
-    def _batch(self, samples: Sequence[Sample], naming: Naming, template: str) -> TrainingBatch:
+    def _batch(self, samples: Sequence[Sample], namings: Sequence[Naming], template: str) -> TrainingBatch:
         pictures = torch.from_numpy(np.stack([sample.picture for sample in samples]))
         mean, std = torch.tensor(self._model.image_mean), torch.tensor(self._model.image_std)
         pixels = ((pictures / 255 - mean) / std).movedim(-1, 1).contiguous()
         masks = np.stack([sample.mask for sample in samples])
+        ids, places = np.unique(masks, return_inverse=True)
+        words = (self._words(ids.tolist(), places.reshape(masks.shape), naming, template) for naming in namings)
+        return TrainingBatch(pixels, tuple(words))
+
+    def _words(self, ids: Sequence[int], places: np.ndarray, naming: Naming, template: str) -> Words:
+        """`places` are those of the masks' pixels in `ids`; an id without a name is `IGNORED`."""
+        of_id = np.array([naming.places.get(each, IGNORED) for each in ids], np.int64)
         tokens = self._tokenizer([template.replace("{}", name) for name in naming.names])
-        return TrainingBatch(pixels, _places(masks, naming), tokens, torch.arange(len(naming.names)))
-
-
-def _places(masks: np.ndarray, naming: Naming) -> torch.Tensor:
-    """Ids to places in the names, `IGNORED` for an id without a name."""
-    ids, inverse = np.unique(masks, return_inverse=True)
-    places = np.array([naming.places.get(int(each), IGNORED) for each in ids], np.int64)
-    return torch.from_numpy(places[inverse].reshape(masks.shape))
+        return Words(torch.from_numpy(of_id[places]), tokens, torch.arange(len(naming.names)))
 
 
 def load(batches: MicroBatches, first_step: int, n_processes: int) -> Iterator[TrainingBatch]:

@@ -233,5 +233,5 @@ def build_network(config: ModelConfig, seed: int) -> EscNet:
 
 
 def _average(network: EscNet, decay: float) -> AveragedModel | None:
-    """The exponential moving average of the weights; `use_buffers` is off: buffers are constants here."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+    """The exponential moving average of the weights, and of the statistics of batch norms, which belong to them."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None

@@ -24,8 +24,8 @@ from pipeline.demo_world.names import (
 from schemas.vocabulary import Vocabulary
 
 _SYNONYM_SHARE = 0.25  # of the words that have one
-_NEIGHBOURS = 4  # names that differ in one word, for each object in the batch
-_N_OBJECT_NAMES = 48  # of two words or three in a batch, if no more are in the pictures
+_NEIGHBOURS = 3  # names that differ in one word, for each object in the batch
+_N_OBJECT_NAMES = 96  # in a batch, if no more are in the pictures
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Naming:
 class Namer(Protocol):
     """Chooses the names of a batch."""
 
-    def name(self, rng: random.Random, present: Iterable[int]) -> Naming:
-        """Names for a batch whose masks hold the ids `present`."""
+    def name(self, rng: random.Random, present: Iterable[int]) -> tuple[Naming, ...]:
+        """Names for a batch whose masks hold the ids `present`, in one or more ways; the first is the fullest."""
 
 
 class VocabularyNamer:
@@ -52,29 +52,34 @@ class VocabularyNamer:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._classes = [each for each in vocabulary.classes if each.prompts]
 
-    def name(self, rng: random.Random, present: Iterable[int]) -> Naming:  # noqa: ARG002
+    def name(self, rng: random.Random, present: Iterable[int]) -> tuple[Naming, ...]:  # noqa: ARG002
         names = tuple(rng.choice(each.prompts) for each in self._classes)
-        return Naming(names, {each.id: place for place, each in enumerate(self._classes)})
+        return (Naming(names, {each.id: place for place, each in enumerate(self._classes)}),)
 
 
 class WorldNamer:
-    """Names of the demo world; combinations that are held out are never among them."""
+    """Names of the demo world; combinations that are held out are never among them.
+
+    Every batch is named three times: by colour (mostly), pattern and shape against names that differ in one word, by
+    pattern and shape, and by shape alone. Whole names by themselves teach colours and leave the rest at chance: few
+    objects of a batch differ in nothing but their shape.
+    """
 
     _WORDS = (COLOURS, PATTERNS, SHAPES)
-    _LEVELS: tuple[tuple[tuple[int, ...], float], ...] = (
-        ((0, 1, 2), 0.4), ((2,), 0.3), ((0, 2), 0.1), ((1, 2), 0.2),
-    )  # fmt: skip
+    _WHOLE, _COLOUR_SHAPE, _PATTERN_SHAPE, _SHAPE = (0, 1, 2), (0, 2), (1, 2), (2,)
+    _WHOLE_SHARE = 0.8  # of the fullest namings; the others leave the pattern out
 
-    def __init__(self) -> None:
-        self._trained = [each for each in OBJECTS if each not in heldout_objects()]
+    def name(self, rng: random.Random, present: Iterable[int]) -> tuple[Naming, ...]:
+        objects = [OBJECTS[i - len(MATERIALS)] for i in sorted(present) if i >= len(MATERIALS)]
+        fullest = self._WHOLE if rng.random() < self._WHOLE_SHARE else self._COLOUR_SHAPE
+        return (
+            self._naming(rng, self._competitors(rng, objects), fullest),
+            self._naming(rng, OBJECTS, self._PATTERN_SHAPE),
+            self._naming(rng, OBJECTS, self._SHAPE),
+        )
 
-    def name(self, rng: random.Random, present: Iterable[int]) -> Naming:
-        levels, weights = zip(*self._LEVELS, strict=True)
-        (level,) = rng.choices(levels, weights)
-        if len(level) > 1:
-            objects = self._competitors(rng, [i for i in sorted(present) if i >= len(MATERIALS)])
-        else:
-            objects = list(OBJECTS)
+    def _naming(self, rng: random.Random, objects: Iterable[ObjectName], level: tuple[int, ...]) -> Naming:
+        """Names of objects by some of their words, and of all materials."""
         phrases: dict[tuple[str, ...], int] = {(material,): place for place, material in enumerate(MATERIALS)}
         places = {place: place for place in range(len(MATERIALS))}
         for each in objects:
@@ -82,16 +87,14 @@ class WorldNamer:
             places[class_id(each)] = phrases.setdefault(tuple(words[i] for i in level), len(phrases))
         return Naming(tuple(self._phrase(rng, words) for words in phrases), places)
 
-    def _competitors(self, rng: random.Random, present: Sequence[int]) -> list[ObjectName]:
-        """The objects in the pictures, some that differ from them in one word, and more by chance."""
-        chosen = dict.fromkeys(OBJECTS[i - len(MATERIALS)] for i in present)
-        for each in list(chosen):
-            for _ in range(_NEIGHBOURS):
+    def _competitors(self, rng: random.Random, present: Sequence[ObjectName]) -> list[ObjectName]:
+        """The objects in the pictures, and for each some that differ in one word, colours the least often."""
+        chosen = dict.fromkeys(present)
+        for each in present:
+            for i in rng.choices(range(3), (1, 2, 2), k=_NEIGHBOURS):
                 words = [each.colour, each.pattern, each.shape]
-                i = rng.randrange(len(words))
                 words[i] = rng.choice(self._WORDS[i])
                 chosen[ObjectName(*words)] = None
-        chosen |= dict.fromkeys(rng.sample(self._trained, _N_OBJECT_NAMES))
         kept = [each for each in chosen if each not in heldout_objects()]
         return kept[: max(_N_OBJECT_NAMES, len(present))]
 
