@@ -12,7 +12,7 @@ from escnet.config import preset_config
 from escnet.importing import import_escnet
 from escnet.losses import IGNORED
 from escnet.network import EscNet
-from escnet.training import LossWeights, TrainingBatch, TrainingModel, parameter_groups
+from escnet.training import LossWeights, TrainingBatch, TrainingModel, Words, parameter_groups
 from tests.escnet.model_files import sam_weights
 
 ARCH = "ViT-B-16-quickgelu"
@@ -53,7 +53,7 @@ def one_picture(config) -> TrainingBatch:
     tokens = build_tokenizer(config)(["A photo of a dog in the scene", "A photo of a wall in the scene"])
     pixels = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)) + 1 - 2 * target[:, None]
     target[:, :32] = IGNORED
-    return TrainingBatch(pixels, target, tokens, torch.arange(2))
+    return TrainingBatch(pixels, (Words(target, tokens, torch.arange(2)),))
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,5 @@ def test_tokens_that_are_not_ids_of_the_bpe_are_refused_in_one_line(tokens, foun
     with pytest.raises(ModelError) as caught:
         tiny_config(trained_tokens=tokens)
     assert str(caught.value) == (
-        "trained_tokens must be distinct ids below 49408, the vocab_size of text_cfg, and at least one; "
-        f"found {found}"
+        f"trained_tokens must be distinct ids below 49408, the vocab_size of text_cfg, and at least one; found {found}"
     )

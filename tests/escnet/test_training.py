@@ -9,6 +9,7 @@ from escnet.training import (
     LossWeights,
     TrainingBatch,
     TrainingModel,
+    Words,
     class_embeddings,
     hardest_classes,
     parameter_groups,
@@ -23,7 +24,7 @@ SIDE = 64
 def make_batch(network, target, names=NAMES):
     pixels = torch.randn(len(target), 3, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
     tokens = build_tokenizer(network.config)([f"a photo of a {name}" for name in names])
-    return TrainingBatch(pixels, target, tokens, torch.arange(len(names)))
+    return TrainingBatch(pixels, (Words(target, tokens, torch.arange(len(names))),))
 
 
 def stripes(*places):
@@ -40,7 +41,8 @@ def learn(network, trainable="paper"):
 
 
 def logits_of(network, batch):
-    return network(batch.pixels, class_embeddings(network, batch))
+    (embeddings,) = class_embeddings(network, batch.words)
+    return network(batch.pixels, embeddings)
 
 
 @torch.no_grad()
@@ -54,8 +56,12 @@ def test_a_class_of_several_texts_is_their_average_as_in_a_compiled_vocabulary()
     texts = texts[::-1]  # the texts of a class need not stand together or in order
     owners = torch.tensor([owner for owner, _ in texts])
     tokens = build_tokenizer(network.config)([text for _, text in texts])
-    found = class_embeddings(network, TrainingBatch(torch.empty(0), torch.empty(0), tokens, owners))
+    one = build_tokenizer(network.config)(["zebra"])
+    others, found = class_embeddings(
+        network, [Words(torch.empty(0), one, torch.tensor([0])), Words(torch.empty(0), tokens, owners)]
+    )
     torch.testing.assert_close(found[compiled.codes], compiled.text.embeddings, rtol=0, atol=1e-6)
+    torch.testing.assert_close(others, F.normalize(network.encode_tokens(one), dim=-1), rtol=0, atol=1e-6)
 
 
 def correlation_with_peaks(*peaks):
@@ -87,7 +93,7 @@ def test_each_picture_of_a_batch_has_classes_of_its_own():
 def test_the_loss_is_that_of_the_networks_logits_by_its_kind_and_temperature(kind):
     network = tiny_network(loss=kind, temperature=0.5)
     batch = make_batch(network, torch.cat([stripes(0, 1, IGNORED, 4), stripes(2, 4)]))
-    expected = segmentation_loss(logits_of(network, batch) / 0.5, batch.target, kind)
+    expected = segmentation_loss(logits_of(network, batch) / 0.5, batch.words[0].target, kind)
     found = losses(network, batch)
     assert found.keys() == {"segmentation"}
     torch.testing.assert_close(found["segmentation"], expected)
@@ -108,30 +114,38 @@ def test_the_chosen_classes_of_a_picture_compete_with_each_other_alone():
     network = tiny_network()
     batch = make_batch(network, stripes(4, IGNORED, 1, 4))
     logits = logits_of(network, batch)
-    image, text = network.encode_image(batch.pixels), network.prepare_text(class_embeddings(network, batch))
+    (embeddings,) = class_embeddings(network, batch.words)
+    image, text = network.encode_image(batch.pixels), network.prepare_text(embeddings)
     cosines = torch.einsum("bchw,kc->bkhw", F.normalize(image.patches, dim=1), text.embeddings)
     by_likeness = cosines.amax(dim=(2, 3))[0].argsort(descending=True).tolist()
     (third,) = [k for k in by_likeness if k not in (1, 4)][:1]
     chosen = sorted((1, 4, third))
-    target = torch.full_like(batch.target, IGNORED)
+    whole = batch.words[0].target
+    target = torch.full_like(whole, IGNORED)
     for place, k in enumerate(chosen):
-        target[batch.target == k] = place
+        target[whole == k] = place
     expected = segmentation_loss(logits[:, chosen], target, "cross_entropy")
     found = losses(network, batch, classes_per_picture=3)["segmentation"]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
-def test_alignment_is_between_patches_and_the_same_words():
+def test_alignment_is_the_mean_over_all_words_and_segmentation_is_by_the_first():
     network = tiny_network()
-    batch = make_batch(network, torch.cat([stripes(0, 1, IGNORED, 4), stripes(2, 4)]))
-    patches, target = network.encode_image(batch.pixels).patches, patch_target(batch.target, 8)
-    words = class_embeddings(network, batch)
-    expected = alignment_loss(patches, words, target, network.clip.logit_scale)
-    for segmentation in (0.0, 1.0):
-        found = losses(network, batch, segmentation=segmentation, alignment=0.5)
-        torch.testing.assert_close(found["alignment"], expected)
-        assert found.keys() == ({"segmentation", "alignment"} if segmentation else {"alignment"})
+    full = make_batch(network, torch.cat([stripes(0, 1, IGNORED, 4), stripes(2, 4)]))
+    short = make_batch(network, torch.cat([stripes(1, 0), stripes(IGNORED, 1)]), names=("animal", "thing"))
+    both = TrainingBatch(full.pixels, full.words + short.words)
+    patches = network.encode_image(full.pixels).patches
+    expected = [
+        alignment_loss(patches, embeddings, patch_target(words.target, 8), network.clip.logit_scale)
+        for words, embeddings in zip(both.words, class_embeddings(network, both.words), strict=True)
+    ]
+    alone = losses(network, full, alignment=0.5)
+    torch.testing.assert_close(alone["alignment"], expected[0])
+    found = losses(network, both, alignment=0.5)
+    torch.testing.assert_close(found, {"segmentation": alone["segmentation"], "alignment": sum(expected) / 2})
+    without = losses(network, both, segmentation=0.0, alignment=0.5)
+    torch.testing.assert_close(without, {"alignment": found["alignment"]})
 
 
 def test_without_a_labelled_pixel_no_gradient_is_lost_or_broken():
@@ -181,6 +195,7 @@ def test_matrices_of_new_parts_decay_and_nothing_else(trainable):
 def test_a_batch_goes_to_a_device_whole():
     batch = make_batch(tiny_network(), stripes(0))
     moved = batch.to(torch.device("meta"))
-    tensors = (moved.pixels, moved.target, moved.tokens, moved.owners)
+    (words,) = moved.words
+    tensors = (moved.pixels, words.target, words.tokens, words.owners)
     assert {tensor.device.type for tensor in tensors} == {"meta"}
-    assert moved.tokens.shape == batch.tokens.shape
+    assert words.tokens.shape == batch.words[0].tokens.shape
