@@ -82,6 +82,7 @@ class Stage(_Strict):
     batch_size: pictures of an optimiser step, over all workers.
     micro_batch_size: pictures that go through the network at once.
     classes_per_picture: classes that go through the blocks; None is all of the batch.
+    text_rate: of the learning rate, for a text tower that is trained whole; at 0 it rests.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Stage(_Strict):
     classes_per_picture: PositiveInt | None = None
     learning_rate: PositiveFloat = 2e-4
     warmup_steps: int = Field(default=100, ge=0)
+    text_rate: Fraction = 1.0
     last_rate: Fraction = 0.0  # at the end, as part of `learning_rate`
 
     @model_validator(mode="after")
@@ -131,6 +133,7 @@ class TrainingConfig(_Strict):
     validation: Validation | None = None
     trainable: Literal["all", "paper", "blocks"] = "paper"
     clip_sam_rate: Fraction = 0.01  # of a stage's rate, for the paper's CLIP and SAM layers
+    spread_names: bool = False  # before a network learns from nothing; see `escnet.training.spread_names`
     templates: tuple[str, ...] = Field(default=DEFAULT_TEMPLATES, min_length=1)
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     weight_decay: NonNegativeFloat = 1e-4

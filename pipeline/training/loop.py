@@ -133,6 +133,8 @@ class Trainer:
         stage = self.config.stages[stage_index]
         batches = MicroBatches(self.config, stage_index, self.network.config, self._sources[stage_index], self.worker)
         micro_batches = load(batches, first, self._n_loader_processes)
+        for parameter in (p for g in self.optimiser.param_groups if g.get("is_text") for p in g["params"]):
+            parameter.requires_grad_(stage.text_rate > 0)
         n_timed, started = 0, time.monotonic()
         for step in range(first, stage.steps):
             for name, value in self._train_step(stage, step, islice(micro_batches, batches.n_a_step)).items():
@@ -159,7 +161,8 @@ class Trainer:
     def _train_step(self, stage: Stage, step: int, batches: Iterator[TrainingBatch]) -> dict[str, float]:
         """One optimiser step over the micro-batches; returns the mean of each loss."""
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
-            group["lr"] = rate * stage.learning_rate * stage.rate(step)
+            of_stage = stage.text_rate if group.get("is_text") else 1.0
+            group["lr"] = rate * of_stage * stage.learning_rate * stage.rate(step)
         weights = LossWeights(stage.losses.segmentation, stage.losses.alignment, stage.classes_per_picture)
         losses: dict[str, float] = defaultdict(float)
         n_batches = stage.batch_size // stage.micro_batch_size // self.worker.n_workers

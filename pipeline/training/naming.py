@@ -39,6 +39,10 @@ class Naming:
 class Namer(Protocol):
     """Chooses the names of a batch."""
 
+    @property
+    def ids(self) -> Sequence[int]:
+        """All ids that may stand in the masks."""
+
     def name(self, rng: random.Random, present: Iterable[int]) -> tuple[Naming, ...]:
         """Names for a batch whose masks hold the ids `present`, in one or more ways; the first is the fullest."""
 
@@ -51,6 +55,7 @@ class VocabularyNamer:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._classes = [each for each in vocabulary.classes if each.prompts]
+        self.ids: Sequence[int] = [each.id for each in self._classes]
 
     def name(self, rng: random.Random, present: Iterable[int]) -> tuple[Naming, ...]:  # noqa: ARG002
         names = tuple(rng.choice(each.prompts) for each in self._classes)
@@ -67,6 +72,7 @@ class WorldNamer:
 
     _WORDS = (COLOURS, PATTERNS, SHAPES)
     _WHOLE, _COLOUR_SHAPE, _PATTERN_SHAPE, _SHAPE = (0, 1, 2), (0, 2), (1, 2), (2,)
+    ids: Sequence[int] = range(len(NAMES))
     _WHOLE_SHARE = 0.8  # of the fullest namings; the others leave the pattern out
 
     def name(self, rng: random.Random, present: Iterable[int]) -> tuple[Naming, ...]:

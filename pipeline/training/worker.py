@@ -1,7 +1,8 @@
 """What each process of a run does, once Ray Train has put it in its place."""
 
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,9 +11,11 @@ from torch import distributed
 
 from escnet.checkpoint import describe_mismatch, load_checkpoint, save_checkpoint
 from escnet.checkpoint_header import UNTRAINED_PARTS, read_header
+from escnet.clip import build_tokenizer
 from escnet.config import ModelConfig
 from escnet.network import EscNet
 from escnet.segmenter import Dtype
+from escnet.training import spread_names
 from pipeline.training.batches import Worker
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.config import TrainingConfig
@@ -20,6 +23,7 @@ from pipeline.training.config_file import model_config
 from pipeline.training.curves import SCORES, Curves, Record, read_curves
 from pipeline.training.loop import Hooks, Trainer, build_network
 from pipeline.training.run_folder import checkpoint_path, found_failure, is_asked_to_stop, leave_failure
+from pipeline.training.samples import SampleSource
 from pipeline.training.sources import open_sources, open_validation
 from pipeline.training.task import Task
 from pipeline.training.validation import Validator
@@ -58,10 +62,14 @@ def _train(task: Task) -> None:
     device = ray.train.torch.get_device() if task.uses_gpu else torch.device("cpu")
     torch.set_num_threads(task.n_threads)
     model = model_config(task.config.model)
+    sources = open_sources(task.config, model, task.storage)
+    network = start_network(task.config, model)
+    if task.config.spread_names:
+        _spread_names(network, task.config, sources)
     trainer = Trainer(
         task.config,
-        start_network(task.config, model),
-        open_sources(task.config, model, task.storage),
+        network,
+        sources,
         device=device,
         worker=worker,
         n_loader_processes=task.n_loader_processes,
@@ -107,6 +115,18 @@ def start_network(config: TrainingConfig, model: ModelConfig) -> EscNet:
             raise ModelError(f"{config.model.clip_from}: its CLIP is another one than the preset's: {problem}")
         network.clip.load_state_dict(given)
     return network
+
+
+def _spread_names(network: EscNet, config: TrainingConfig, sources: Sequence[Sequence[SampleSource]]) -> None:
+    """With the names of one batch that holds everything, from each source of the first stage, in all templates."""
+    namings = [
+        each for source in sources[0] for each in source.namer.name(random.Random(config.seed), source.namer.ids)
+    ]
+    names = [name for naming in namings for name in naming.names]
+    tokens = build_tokenizer(network.config)([t.replace("{}", name) for t in config.templates for name in names])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        spread_names(network, tokens)
 
 
 def _validator(task: Task, model: ModelConfig, device: torch.device) -> Validator | None:
