@@ -13,6 +13,7 @@ from typing import Protocol
 from pipeline.demo_world.names import (
     COLOURS,
     MATERIALS,
+    NAMES,
     OBJECTS,
     PATTERNS,
     SHAPES,
