@@ -71,7 +71,8 @@ class Trainer:
         wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
     ) -> None:
         self.config, self.device, self.worker = config, device, worker
-        self.network = network.to(device).train()
+        self.network = network.to(device)
+        self._set_training_mode()
         self._sources, self._n_loader_processes, self._validator = sources, n_loader_processes, validator
         groups = parameter_groups(
             self.network,
@@ -224,8 +225,13 @@ class Trainer:
     def _validate(self, stage: Stage) -> Record:
         assert self._validator is not None
         scores = self._validator.measure(self.trained, segments=bool(stage.losses.segmentation))
-        self.network.train()
+        self._set_training_mode()
         return {"step": self.step, "stage": stage.name, **scores}
+
+    def _set_training_mode(self) -> None:
+        """A tower that is not trained keeps the statistics of its batch norms, too."""
+        self.network.train()
+        self.network.clip.train(self.config.trainable == "all")
 
 
 def build_network(config: ModelConfig, seed: int) -> EscNet:
