@@ -36,7 +36,16 @@ def test_a_folder_imports_only_from_those_above_it(path):
     assert imported_packages(path) & (below | FORBIDDEN[layer] | {"tests"}) == set()
 
 
-@pytest.mark.parametrize("command", [["--help"], ["annotate", "--help"], ["model", "--help"], ["vocabulary", "--help"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--help"],
+        *(
+            [name, "--help"]
+            for name in ("annotate", "model", "vocabulary", "train", "evaluate", "dataset", "demo-world")
+        ),
+    ],
+)
 def test_help_loads_nothing_heavy(command):
     code = (
         "import sys; sys.argv = ['escnet', *sys.argv[1:]]\n"
