@@ -9,14 +9,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from escnet.config import ModelConfig
 from escnet.network import EscNet
@@ -28,6 +28,8 @@ from pipeline.training.validation import Validator
 from schemas.errors import ModelError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_STATISTICS = ("running_mean", "running_var")
 
 _ALONE = Worker()
 
@@ -85,7 +87,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98))
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         self.model = wrap(TrainingModel(self.network))
-        self._average = _average(self.network, config.ema_decay)
+        self._average = deepcopy(self.network).requires_grad_(False) if config.ema_decay else None
         self.step = 0  # steps done
         self._sums: dict[str, float] = {}  # losses since the last line of the curve
         self._n_summed = 0  # steps
@@ -93,7 +95,7 @@ class Trainer:
     @property
     def trained(self) -> EscNet:
         """The network to keep: the average where one is kept."""
-        return self.network if self._average is None else cast(EscNet, self._average.module)
+        return self.network if self._average is None else self._average
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on."""
@@ -191,7 +193,7 @@ class Trainer:
         self._scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         if self._average is not None:
-            self._average.update_parameters(self.network)
+            _update_average(self._average, self.network, self.config.ema_decay)
         return losses
 
     def _together(self, is_last: bool) -> AbstractContextManager[None]:
@@ -241,6 +243,12 @@ def build_network(config: ModelConfig, seed: int) -> EscNet:
         return EscNet(config)
 
 
-def _average(network: EscNet, decay: float) -> AveragedModel | None:
-    """The exponential moving average of the weights, and of the statistics of batch norms, which belong to them."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
+@torch.no_grad()
+def _update_average(average: EscNet, network: EscNet, decay: float) -> None:
+    """The exponential moving average of weights, and of the statistics of batch norms, which belong to them."""
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+    for (name, mean), current in zip(average.named_buffers(), network.buffers(), strict=True):
+        if name.endswith(_STATISTICS):
+            mean.lerp_(current, 1 - decay)
+        else:  # constants, some with infinite values, which have no mean
+            mean.copy_(current)
