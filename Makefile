@@ -6,29 +6,38 @@ BIN = .venv/bin
 INSTALLED = .venv/.installed
 INSTALL_LOG = .venv/install.log
 DEMO = demo-output
+CLEAN_HINT = code=$$?; echo "If $(DEMO) is from another version or half made: make clean, then again."; exit $$code
 
 .PHONY: help demo test check lint types format clean
 
 help:
-	@echo "make demo     set up .venv, label the example pictures, show the result"
+	@echo "make demo     set up .venv, draw scenes, label them, show how good the labels are"
 	@echo "make test     set up .venv, run the tests"
 	@echo "make check    format, lint, types, tests: what a change must pass"
 	@echo "make format   put the code into the house's format"
 	@echo "make clean    remove the demo's output and caches (.venv stays; remove it by hand)"
 
 demo: $(INSTALLED)
-	@echo "Labelling the pictures in examples/photos with the words in examples/words.txt ..."
-	@$(BIN)/escnet annotate examples/photos --vocabulary examples/words.txt \
-		--model escnet-nano --allow-random-weights --output $(DEMO)/dataset \
-		|| { code=$$?; echo "If $(DEMO) is left from an older version, remove it: make clean"; exit $$code; }
+	@echo "1. Twelve scenes, drawn here, with the truth about every pixel"
+	@test -f $(DEMO)/world/manifest.parquet \
+		|| $(BIN)/escnet demo-world --n 12 --seed 3 --output $(DEMO)/world >/dev/null || { $(CLEAN_HINT); }
+	@echo "   $(DEMO)/world/images, $(DEMO)/world/masks"
 	@echo
-	@$(BIN)/python examples/read_labels.py $(DEMO)/dataset $(DEMO)/pictures
+	@echo "2. Labels, by the small network in the box: 48 names, half of the objects in combinations it never saw"
+	@$(BIN)/escnet annotate $(DEMO)/world/manifest.parquet --vocabulary $(DEMO)/world/vocabulary.yaml \
+		--model escnet-nano --output $(DEMO)/labels || { $(CLEAN_HINT); }
 	@echo
-	@echo "The labels are one Parquet file a shard:  $(DEMO)/dataset/labels/"
-	@echo "Look at them over their photographs:      $(DEMO)/pictures/"
+	@echo "3. How good they are: mIoU is the overlap of labels and truth, averaged over the classes, 1 at best"
+	@$(BIN)/escnet evaluate $(DEMO)/labels --ground-truth $(DEMO)/world/manifest.parquet
+	@echo
+	@echo "4. What one sees"
+	@$(BIN)/python examples/read_labels.py $(DEMO)/labels $(DEMO)/pictures
+	@echo
+	@echo "Every picture beside its labels:          $(DEMO)/pictures/"
+	@echo "The labels, one Parquet file a shard:     $(DEMO)/labels/labels/"
 	@echo "How they were read:                       examples/read_labels.py"
-	@echo "The network has not been trained yet, so what it says is noise: the path is real, the labels are not."
-	@echo "README.md goes on from here. The same command again finds everything done."
+	@echo "The network knows this drawn world and no photographs. README.md goes on from here: your own words,"
+	@echo "your own pictures, training. The same command again finds everything done."
 
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest

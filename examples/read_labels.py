@@ -1,8 +1,9 @@
-"""Read a dataset of labels: print one line a picture, and draw each mask over its photograph.
+"""Read a dataset of labels: print one line a picture, and draw each picture beside its labels.
 
     python examples/read_labels.py DATASET FOLDER
 
-DATASET is the --output of `escnet annotate`, on this machine; FOLDER is where the drawings go.
+DATASET is the --output of `escnet annotate`, on this machine; FOLDER is where the drawings go. Where a picture is not a
+file on this machine (it lay in a bucket, a tar or a Parquet file, or is gone), its labels are drawn alone.
 """
 
 import io
@@ -26,16 +27,23 @@ def paint(mask: np.ndarray) -> np.ndarray:
 
 
 def draw(row: dict, drawing: Path) -> None:
-    """Save the photograph, mixed half and half with the colours of its mask, and the names of the largest classes."""
+    """Save the picture beside its labels, whose colours are mixed with it and whose largest classes are named."""
     mask = np.asarray(Image.open(io.BytesIO(row["mask"])))
-    photo = ImageOps.exif_transpose(Image.open(row["uri"])).convert("RGB")
-    drawing.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.blend(photo, Image.fromarray(paint(mask)), 0.5)
-    pen = ImageDraw.Draw(picture)
+    labels = Image.fromarray(paint(mask))
+    sides = [labels]
+    if Path(row["uri"]).is_file():  # local ones are absolute paths
+        picture = ImageOps.exif_transpose(Image.open(row["uri"])).convert("RGB")
+        sides = [picture, Image.blend(picture, labels, 0.6)]
+    width, height = labels.size
+    both = Image.new("RGB", (width * len(sides), height))
+    for i, side in enumerate(sides):
+        both.paste(side, (i * width, 0))
+    pen = ImageDraw.Draw(both)
     for line, each in enumerate(largest(row)):
-        at = (6, 6 + 16 * line)
+        at = ((len(sides) - 1) * width + 6, 6 + 16 * line)
         pen.text(at, each["name"], fill=class_color(each["class_id"]), stroke_width=2, stroke_fill="white")
-    picture.save(drawing)
+    drawing.parent.mkdir(parents=True, exist_ok=True)
+    both.save(drawing)
 
 
 def largest(row: dict) -> list[dict]:
