@@ -104,8 +104,8 @@ def parameters_by_part(config: ModelConfig) -> dict[str, int]:
 def _preset_without_weights(name: str, allow_random_weights: bool) -> ResolvedModel:
     if not allow_random_weights:
         raise ModelError(
-            f"{name}: this preset has no weights in the box; give the path of a trained checkpoint, "
-            "or pass --allow-random-weights to try things out (labels are noise)"
+            f"{name}: no weights come with this preset; give the path of a trained checkpoint (docs/training.md says "
+            "how to make one), or pass --allow-random-weights to try things out (labels are noise)"
         )
     config = preset_config(name)
     identity = fingerprint([config.model_dump(mode="json"), f"random weights, seed {RANDOM_SEED}"])

@@ -9,6 +9,8 @@ from schemas.errors import EXIT_DONE, EXIT_TOO_MANY_FAILED
 
 EPILOG = """\b
 Examples:
+  The demo world, which `escnet demo-world` draws, with the network in the box, which knows nothing else:
+    escnet annotate world/manifest.parquet --vocabulary world/vocabulary.yaml --model escnet-nano --output labels/
   Label a folder with a checkpoint of yours:
     escnet annotate photos/ --vocabulary ade20k-150 --model my.safetensors --output labels/
   A bucket, in your own words, on a cluster:

@@ -34,7 +34,8 @@ def list_models() -> None:
     click.echo(f"{'preset':<14}{'parameters':>12}{'input':>12}   weights")
     for name in PRESET_NAMES:
         side = preset_config(name).image_size
-        weights = "in the box" if bundled_weights(name) else "none: `escnet model import`, or --allow-random-weights"
+        card = f"in the box; docs/{name}.md says what they are for"
+        weights = card if bundled_weights(name) else "none: `escnet train` makes them"
         click.echo(f"{name:<14}{_millions(PRESET_PARAMETERS[name]):>12}{f'{side} x {side}':>12}   {weights}")
 
 
