@@ -269,6 +269,7 @@ def _nano() -> ModelConfig:
         views="single",
         tap_layers=(1, 0),
         sam=SamConfig(embed_dim=64, mask_in_chans=16, depth=2, num_heads=2, mlp_dim=128),
+        n_blocks=2,
         hidden_dim=32,
         attention_heads=2,  # heads narrower than 16 are slow, on CPUs and GPUs alike
         decoder_dims=(16, 8),
