@@ -54,7 +54,7 @@ def run(monkeypatch, capsys, arguments):
         (["photos", "--vocabulary", "photos/a.png", *NANO], "photos/a.png: is not UTF-8 text"),
         (["photos", "--vocabulary", "twins.yaml", *NANO], "twins.yaml, line 4: "),
         (["photos", *WORDS, *WORDS, *NANO], "a second vocabulary named 'pascal-voc-20'"),
-        (["photos", *WORDS, "--model", "escnet-nano"], "--allow-random-weights"),
+        (["photos", *WORDS, "--model", "escnet-b16"], "--allow-random-weights"),
         (["photos", *WORDS, "--model", "escnet-huge"], "escnet-huge: neither a preset"),
         (["photos", *WORDS, "--model", "model.safetensors"], "model.safetensors: "),
         (["photos", *WORDS, "--model", "photos"], "photos: "),
