@@ -3,7 +3,8 @@
     python benchmarks/demo_world.py --model escnet-nano --n 400
 
 Two vocabularies: the drawn one (48 classes, half of the objects held out), and all names of the world, for which the
-share of object pixels with the right colour, pattern and shape counts. Needs no network; goes on where it stopped.
+share of object pixels with the right colour, pattern and shape counts. Goes on where it stopped. With --json the
+figures are also written to a file, beside those of the few scenes that `make test` looks at.
 """
 
 import argparse
@@ -17,8 +18,13 @@ import numpy as np
 import pyarrow.dataset as ds
 from PIL import Image
 
+from escnet.models import load_model, resolve_model
+from escnet.segmenter import Segmenter
 from pipeline.demo_world.attributes import AttributeCounts
+from pipeline.demo_world.measure import measure as measure_scenes
 from pipeline.demo_world.names import MATERIALS
+
+TESTED = {"48 classes": {"n_scenes": 40}, "all names": {"n_scenes": 6, "all_names": True}}
 
 
 def main() -> None:
@@ -29,12 +35,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--views", default="single")
     parser.add_argument("--actors", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="file for the figures, such as benchmarks/escnet-nano.json")
     parser.add_argument("--output", type=Path, default=Path("demo-world-benchmark"))
     options = parser.parse_args()
     report = {"model": options.model, "seed": options.seed, "views": options.views}
     report["48 classes"] = measure(options, options.n, [])
     report["all names"] = measure(options, options.n_all_names or options.n, ["--all-names"])
+    if options.json:
+        report["make test"] = {name: measure_here(options, **scenes) for name, scenes in TESTED.items()}
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2))
+
+
+def measure_here(options: argparse.Namespace, **scenes: int | bool) -> dict[str, float]:
+    """A few scenes in this process, as the tests do."""
+    segmenter = Segmenter(load_model(resolve_model(options.model)), views=options.views)
+    return {name: round(value, 4) for name, value in measure_scenes(segmenter, seed=options.seed, **scenes).items()}
 
 
 def measure(options: argparse.Namespace, n_scenes: int, extra: list[str]) -> dict[str, float]:
@@ -51,8 +67,8 @@ def measure(options: argparse.Namespace, n_scenes: int, extra: list[str]) -> dic
     found = json.loads(scores.read_text())
     materials = [each["iou"] for each in found["per_class"] if each["name"] in MATERIALS and each["iou"] is not None]
     names = ("miou", "miou_seen", "miou_heldout", "pixel_accuracy", "ece")
-    return {"scenes": n_scenes, **{name: found[name] for name in names}, "worst_material": min(materials),
-            **attributes(labels, world)}  # fmt: skip
+    scores = {**{name: found[name] for name in names}, "worst_material": min(materials), **attributes(labels, world)}
+    return {"scenes": n_scenes} | {name: round(value, 4) for name, value in scores.items()}
 
 
 def attributes(labels: Path, world: Path) -> dict[str, float]:
