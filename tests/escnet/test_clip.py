@@ -84,7 +84,7 @@ PROMPTS = ["A photo of a dog in the scene", "cat", "a very big red triangle besi
 def text_tower(name):
     """The text tower of a preset with random weights, beside an image tower that costs nothing."""
     config = preset_config(name)
-    if config.convnext is None:
+    if config.pyramid is None:
         vision = {"layers": 2, "width": 64, "patch_size": config.patch_size}
         config = config.model_copy(update={"clip": {**config.clip, "vision_cfg": vision}})
     torch.manual_seed(0)
