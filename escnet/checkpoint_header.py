@@ -85,8 +85,9 @@ def _open_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[tuple[int,
         raise ModelError(f"{path}: {found}, expected an ESC-Net checkpoint (.safetensors); {_MAKE_ONE}")
     try:
         with path.open("rb") as file:
-            start = file.read(4)
-        if start.startswith(_PICKLE_STARTS):
+            start = file.read(9)
+        # A safetensors file begins with the length of its header, any eight bytes, and then the header's "{".
+        if start[8:] != b"{" and start.startswith(_PICKLE_STARTS):
             raise ModelError(f"{path}: a PyTorch file (.pt, .pth), expected an ESC-Net checkpoint; {_MAKE_ONE} from it")
         with safe_open(path, framework="np") as file:
             views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)

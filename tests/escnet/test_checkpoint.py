@@ -236,6 +236,17 @@ def test_files_of_other_kinds_are_refused(checkpoint, content, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(network, tmp_path):
+    """The file begins with the header's length, and safetensors pads it to a multiple of 8: 0x80 is one of 32."""
+    for filling in range(0, 512, 4):
+        path = tmp_path / f"{filling}.safetensors"
+        save_checkpoint(network, path, {"note": "x" * filling})
+        if path.read_bytes()[0] == 0x80:
+            assert read_header(path).provenance == {"note": "x" * filling}
+            return
+    raise AssertionError("no header had the length looked for")
+
+
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
     with pytest.raises(ModelError, match="no such file"):
         read_header(tmp_path / "none.safetensors")
