@@ -30,7 +30,7 @@ def test_it_says_what_was_written_and_what_to_do_next(tmp_path):
         "  classes: 48, of them 18 held out",
         "  seen:    3, of them 2 held out",
         f"  label:   escnet annotate '{world}/manifest.parquet' --vocabulary '{world}/vocabulary.yaml' "
-        "--model MODEL --output LABELS",
+        "--model escnet-nano --output LABELS",
         f"  measure: escnet evaluate LABELS --ground-truth '{world}/manifest.parquet'",
     ]
 
