@@ -175,7 +175,7 @@ def test_everything_learns_that_has_an_effect_or_all_of_it_but_clip(trainable, f
 
 
 @pytest.mark.parametrize("trainable", ["all", "blocks", "paper"])
-def test_matrices_of_new_parts_decay_and_nothing_else(trainable):
+def test_matrices_of_new_parts_but_the_text_tower_decay_and_nothing_else(trainable):
     network = tiny_network()
     groups = learn(network, trainable)
     rates = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
@@ -185,11 +185,24 @@ def test_matrices_of_new_parts_decay_and_nothing_else(trainable):
     new = (2e-4, 1e-4)
     assert rates[id(named["decoder.head.weight"])] == new
     assert rates[id(named["decoder.head.bias"])] == (2e-4, 0.0)
-    clip = [named["clip.transformer.resblocks.0.attn.in_proj_weight"], named["clip.visual.positional_embedding"]]
+    text = named["clip.transformer.resblocks.0.attn.in_proj_weight"]
+    image = named["clip.visual.positional_embedding"]
     sam = [named["blocks.3.sam.transformer.layers.1.cross_attn_image_to_token.q_proj.weight"]]
-    of_clip = {"all": new, "blocks": None, "paper": (2e-6, 0.0)}[trainable]
-    assert [rates.get(id(p)) for p in clip] == [of_clip, of_clip]
+    of_clip = {"all": [(2e-4, 0.0), new], "blocks": [None, None], "paper": [(2e-6, 0.0)] * 2}[trainable]
+    assert [rates.get(id(p)) for p in (text, image)] == of_clip
     assert [rates[id(p)] for p in sam] == [(2e-6, 0.0) if trainable == "paper" else new]
+
+
+def test_a_text_tower_that_is_trained_whole_is_a_group_of_its_own():
+    network = tiny_network()
+    assert [
+        group for trainable in ("paper", "blocks") for group in learn(network, trainable) if "is_text" in group
+    ] == []
+    (text,) = (group for group in learn(network, "all") if group.get("is_text"))
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    expected = {n for n in names.values() if n.startswith("clip.") and not n.startswith(("clip.visual.", "clip.logit"))}
+    assert {names[id(parameter)] for parameter in text["params"]} == expected
+    assert (text["lr"], text["weight_decay"]) == (2e-4, 0.0)
 
 
 def test_a_batch_goes_to_a_device_whole():
