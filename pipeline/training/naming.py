@@ -51,11 +51,12 @@ class Namer(Protocol):
 class VocabularyNamer:
     """All classes of a vocabulary that compete for pixels, each by one of its prompts.
 
-    Distractors take no part. An id without prompts of its own is left out of the losses.
+    Distractors take no part. Classes that are held out must stay unknown: they are never named, and their pixels, like
+    those of an id without prompts of its own, are left out of the losses.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._classes = [each for each in vocabulary.classes if each.prompts]
+        self._classes = [each for each in vocabulary.classes if each.prompts and not each.heldout]
         self.ids: Sequence[int] = [each.id for each in self._classes]
 
     def name(self, rng: random.Random, present: Iterable[int]) -> tuple[Naming, ...]:  # noqa: ARG002

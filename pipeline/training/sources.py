@@ -101,7 +101,8 @@ def open_sources(
     """For each stage its sources, in the order of its `data`. A source that stands in two stages is opened once.
 
     Raises:
-        InputError: a source that cannot be read or has no pictures, or a prompt longer than the network's context.
+        InputError: a source that cannot be read or has no pictures, a vocabulary without a class to train on, or a
+            prompt longer than the network's context.
     """
     opened: dict[DataSource, Pictures] = {}
     sources: list[list[SampleSource]] = []
@@ -160,6 +161,10 @@ def open_validation(
 
 def _check_prompts(model: ModelConfig, vocabulary: Vocabulary, templates: Sequence[str]) -> None:
     """The tokenizer by itself would cut long texts in silence."""
+    if not VocabularyNamer(vocabulary).ids:
+        raise InputError(
+            f"vocabulary {vocabulary.name}: has no class to train on, expected one with prompts that is not held out"
+        )
     tokenizer = build_tokenizer(model)
     for template in templates:
         for prompt in (prompt for each in vocabulary.classes for prompt in each.prompts):

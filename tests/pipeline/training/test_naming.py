@@ -106,3 +106,10 @@ def test_a_vocabulary_is_named_in_one_way_by_one_prompt_of_each_class():
     assert {each[0].names for each in namings} == {("sofa", "cat"), ("couch", "cat")}
     assert {tuple(each[0].places.items()) for each in namings} == {((7, 0), (3, 1))}
     assert list(namer.ids) == [7, 3]
+
+
+def test_a_class_of_a_vocabulary_that_is_held_out_is_never_named():
+    classes = [{"id": 0, "name": "sofa"}, {"id": 1, "name": "cat", "heldout": True}, {"id": 2, "name": "dog"}]
+    namer = VocabularyNamer(Vocabulary(name="words", classes=classes))
+    assert namer.name(random.Random(0), [0, 1, 2]) == (Naming(("sofa", "dog"), {0: 0, 2: 1}),)
+    assert list(namer.ids) == [0, 2]

@@ -216,6 +216,17 @@ def test_a_prompt_longer_than_the_context_is_refused(tmp_path):
         open_sources(config, tiny_config(), STORAGE)
 
 
+def test_a_vocabulary_whose_classes_are_all_held_out_is_refused(tmp_path):
+    data = {"manifest": str(write_pictures(tmp_path)), "vocabulary": str(tmp_path / "words.yaml")}
+    words = "- {id: 0, name: dark, heldout: true}\n- {id: 1, name: bright, heldout: true}"
+    (tmp_path / "words.yaml").write_text("classes:\n" + words)
+    config = TrainingConfig(
+        name="n", model={"preset": "escnet-nano"}, stages=[{"name": "a", "steps": 1, "data": [data]}]
+    )
+    with pytest.raises(InputError, match=r"^vocabulary words: has no class to train on, expected one"):
+        open_sources(config, tiny_config(), STORAGE)
+
+
 def test_validation_takes_the_first_pictures_whole(tmp_path):
     data = {"manifest": str(write_pictures(tmp_path)), "vocabulary": str(tmp_path / "words.txt")}
     samples, vocabulary = open_validation(Validation(data=data, n_pictures=4), 64, STORAGE)
