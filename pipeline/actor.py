@@ -32,13 +32,14 @@ class Replica:
         self._lock = threading.Lock()
         self._runner: ShardRunner | None = None
 
-    def warm_up(self) -> None:
-        """Load the model.
+    def warm_up(self) -> list[str]:
+        """Load the model; returns the words of the vocabularies that it was never trained with.
 
         Raises:
             ModelError, VocabularyError: as loading and compiling raise them.
         """
         self._ready()
+        return _unknown_words(self._setup)
 
     def annotate_shard(self, ref: ShardRef, publish_failures: bool) -> ShardResult:
         """Label one shard and publish its file, unless every picture failed and that is not to be published."""
@@ -76,3 +77,13 @@ def make_runner(setup: ReplicaSetup) -> ShardRunner:
         max_pixels=options.max_pixels,
         identity=setup.identity,
     )
+
+
+def _unknown_words(setup: ReplicaSetup) -> list[str]:
+    """Each once, in the order of the vocabularies; none of random weights, whose labels are all noise anyway."""
+    from escnet.text import unknown_words
+
+    if setup.model.is_random:
+        return []
+    words = (word for each in setup.vocabularies.values() for word in unknown_words(setup.model.config, each))
+    return list(dict.fromkeys(words))

@@ -25,7 +25,7 @@ from pipeline.progress import Progress, listing
 from pipeline.scheduler import run_shards
 from pipeline.sources import SourceSummary, list_sources
 from pipeline.storage import StorageOptions, join, write_replace
-from pipeline.summary import start_line, unknown_words_line
+from pipeline.summary import start_line
 from pipeline.vocabularies import load_vocabulary
 from schemas.errors import (
     InputError,
@@ -238,7 +238,6 @@ def _label(job: _Resolved, remaining: list[ShardRef], plan: ManifestRecord, befo
         with ExitStack() as stack:
             progress = stack.enter_context(Progress(plan.n_rows, before.rows))
             progress.say(start_line(plan.n_rows, plan.n_shards, plan.n_shards - len(remaining), job.options, n_actors))
-            _say_unknown_words(job, progress)
             if job.request.address is None:
                 stack.enter_context(ray_cluster(None))
             stack.enter_context(_sigterm_stops(terminated))
@@ -250,17 +249,6 @@ def _label(job: _Resolved, remaining: list[ShardRef], plan: ManifestRecord, befo
         line = f"stopped; {n_done} of {plan.n_shards} shards are done and kept, the same command goes on with the rest"
         raise (JobFailedError if terminated.is_set() else StoppedError)(line) from stop
     return totals
-
-
-def _say_unknown_words(job: _Resolved, progress: Progress) -> None:
-    """Warn of words that the model was never trained with; all labels of random weights are noise anyway."""
-    if job.model.config.trained_tokens is None or job.model.is_random:
-        return
-    from escnet.text import unknown_words  # loads torch, which takes seconds: only for a model with such words
-
-    words = (word for each in job.vocabularies.values() for word in unknown_words(job.model.config, each))
-    if found := list(dict.fromkeys(words)):
-        progress.say(unknown_words_line(job.model.name, found))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pipeline.placement import Placement
 from pipeline.probe import Probe
 from pipeline.progress import Progress
 from pipeline.shard import Counts, ShardResult
+from pipeline.summary import unknown_words_line
 from schemas.errors import EscnetError, JobFailedError
 from schemas.job import ShardRef
 
@@ -62,6 +63,7 @@ class _Worker:
     counts_call: Any = None
     counts: dict[str, Counts] = field(default_factory=dict)  # by shard it has at hand
     n_deaths_loading: int = 0  # in a row, over several lives
+    n_restarts: int = 0  # Ray's count of them when its model was last ready
 
 
 class _Crew:
@@ -77,6 +79,8 @@ class _Crew:
         self._probe = Probe(shards, has_labels=has_labels)
         self._progress = progress
         self._placement = placement
+        self._model_name = setup.model.name
+        self._has_said_words = False
         self._tries: Counter[str] = Counter()
         self._finished = Counts()
         self._in_flight: dict[Any, tuple[_Worker, ShardRef]] = {}  # in the order they were handed out
@@ -138,6 +142,8 @@ class _Crew:
                 yield from self._finish(self._in_flight.pop(call)[1], result)
             else:
                 worker.warm_up, worker.is_ready, worker.n_deaths_loading = None, True, 0
+                worker.n_restarts = self._restarts(worker)
+                self._say_unknown_words(result)
 
     def _worker_of(self, call: Any) -> _Worker | None:
         if call in self._in_flight:
@@ -159,20 +165,27 @@ class _Crew:
         """An actor died; Ray restarts it. Its shards are done again, the one at the model three times at most."""
         calls = [call for call, (holder, _) in self._in_flight.items() if holder is worker]
         refs = [self._in_flight.pop(call)[1] for call in calls]
-        was_loading = not worker.is_ready
         is_dead = isinstance(error, self._ray.exceptions.ActorDiedError)
         if refs:
             self._tries[refs[0].shard_id] += 1
             self._give_up(self._tries[refs[0].shard_id], f"shard {refs[0].shard_id}", error)
-        elif was_loading and (is_dead or worker.is_placed):
-            worker.n_deaths_loading += 1
-            self._give_up(worker.n_deaths_loading, "loading the model", error)
+        elif not worker.is_ready:
+            worker.n_deaths_loading += is_dead or worker.is_placed
+            n_unseen = self._restarts(worker) - worker.n_restarts  # it may die before it answers for the first time
+            self._give_up(max(worker.n_deaths_loading, n_unseen), "loading the model", error)
         self._queue.extendleft(reversed(refs))
         if worker.is_placed:
             self._progress.say("a worker process died; what it had at hand is done again")
         fresh = _Worker(worker.actor, warm_up_at=time.monotonic() + ASK_AGAIN_AFTER_S)
         fresh.n_deaths_loading = worker.n_deaths_loading
+        fresh.n_restarts = worker.n_restarts + worker.is_ready  # this death was not at loading
         self._workers[self._workers.index(worker)] = fresh
+
+    def _restarts(self, worker: _Worker) -> int:
+        """How often Ray has restarted an actor, which no call to it tells; 0 where a Ray client cannot ask."""
+        with suppress(AttributeError, self._ray.exceptions.RaySystemError):
+            return int(self._ray._private.state.actors(worker.actor._actor_id.hex()).get("NumRestarts", 0))
+        return 0
 
     def _give_up(self, n_deaths: int, doing: str, error: Exception) -> None:
         if n_deaths >= MAX_TRIES:
@@ -198,6 +211,12 @@ class _Crew:
         self._probe.check()
         is_loading = any(w.is_placed for w in self._workers) and not any(w.is_ready for w in self._workers)
         self._progress.update(so_far.done, so_far.failed, is_loading=is_loading)
+
+    def _say_unknown_words(self, words: list[str]) -> None:
+        """Warn once; every replica finds the same."""
+        if words and not self._has_said_words:
+            self._progress.say(unknown_words_line(self._model_name, words))
+            self._has_said_words = True
 
     def _say_waiting(self) -> None:
         """Never wait in silence for what the cluster cannot give."""

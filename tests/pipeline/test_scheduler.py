@@ -88,12 +88,13 @@ def test_a_replica_that_is_killed_is_replaced_and_its_shards_are_done_again(pict
     assert "raylet" not in out + err
 
 
-def test_a_model_that_keeps_dying_ends_the_job_with_one_line(pictures, tmp_path):
+@pytest.mark.parametrize("older_than_s", [0.0, 1.5])  # before it answers for the first time, or while it loads
+def test_a_model_that_keeps_dying_ends_the_job_with_one_line(pictures, tmp_path, older_than_s):
     stop = threading.Event()
 
     def kill_all():
         while not stop.is_set():
-            kill_replicas(older_than_s=1.5)
+            kill_replicas(older_than_s)
             time.sleep(0.05)
 
     killer = threading.Thread(target=kill_all)
