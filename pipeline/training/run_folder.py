@@ -59,10 +59,12 @@ def begin(folder: str, config: TrainingConfig, identity: dict[str, Any], *, over
     """Make a folder ready for a run, and write down what it is; the step that the run goes on from. Under its lock.
 
     Raises:
-        OutputError: it holds something else, another run, or a finished one; `overwrite` does away with runs.
+        OutputError: it holds something else, another run, or a finished one; `overwrite` does away with runs. Or the
+            run starts from the very file that it ends with.
         ModelError: its states are another run's, or damaged.
     """
     _refuse_foreign(folder)
+    _refuse_own_start(folder, config)
     if overwrite:
         _clear(folder, config)
     if os.path.exists(checkpoint_path(folder, config)):
@@ -96,6 +98,15 @@ def _refuse_foreign(folder: str) -> None:
         raise OutputError(
             f"{folder}: holds something else ({shown}) and no {RUN_FILE}; choose a new or empty folder for --output"
         )
+
+
+def _refuse_own_start(folder: str, config: TrainingConfig) -> None:
+    own = checkpoint_path(folder, config)
+    for key, path in (("checkpoint", config.model.checkpoint), ("clip_from", config.model.clip_from)):
+        if path is not None and os.path.realpath(path) == os.path.realpath(own):
+            raise OutputError(
+                f"model.{key}: found {path}, the file that this run ends with; choose another --output or another name"
+            )
 
 
 def _read_identity(folder: str) -> dict[str, Any] | None:

@@ -54,6 +54,24 @@ def test_a_finished_run_stays_unless_it_is_to_be_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("key", ["checkpoint", "clip_from"])
+def test_a_run_does_not_start_from_the_file_that_it_ends_with(tmp_path, monkeypatch, key, overwrite):
+    (tmp_path / "run").mkdir()
+    begin(tmp_path / "run")
+    (tmp_path / "run" / "n.safetensors").write_text("weights")
+    monkeypatch.chdir(tmp_path)
+    preset = {"preset": "escnet-nano"} if key == "clip_from" else {}
+    config = TrainingConfig(
+        name="n", model=preset | {key: "run/n.safetensors"}, stages=CONFIG.model_dump(mode="json")["stages"]
+    )
+    with pytest.raises(
+        OutputError, match=rf"^model\.{key}: found run/n\.safetensors, the file that this run ends with"
+    ):
+        run_folder.begin(str(tmp_path / "run"), config, IDENTITY, overwrite=overwrite)
+    assert (tmp_path / "run" / "n.safetensors").read_text() == "weights"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, overwrite):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(OutputError, match=r"holds something else \(thesis\.tex\) and no training\.json"):
