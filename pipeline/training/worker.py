@@ -152,10 +152,12 @@ def _provenance(task: Task) -> dict[str, Any]:
     measured = [record for record in read_curves(task.folder) if any(name in record for name in SCORES)]
     scores = {name: measured[-1][name] for name in SCORES if name in measured[-1]} if measured else {}
     start: dict[str, Any] = {"preset": config.model.preset, "random_weights_of_seed": config.seed}
-    untrained = () if any(stage.losses.segmentation for stage in config.stages) else ("blocks", "decoder")
+    untrained: tuple[str, ...] = ("blocks", "decoder")
     source = config.model.checkpoint or config.model.clip_from
     if config.model.checkpoint is not None:
-        start, untrained = {}, ()
+        start, untrained = {}, read_header(config.model.checkpoint).untrained_parts
+    if any(stage.losses.segmentation for stage in config.stages):
+        untrained = ()
     if source is not None:
         info = read_header(source)
         start |= {"clip_from" if config.model.clip_from else "checkpoint": os.path.basename(source)}
