@@ -182,9 +182,8 @@ class Trainer:
         self._scaler.unscale_(self.optimiser)
         learning = [p for group in self.optimiser.param_groups for p in group["params"] if p.grad is not None]
         norm = float(nn.utils.clip_grad_norm_(learning, self.config.clip_norm))
-        if (
-            not math.isfinite(norm + losses["loss"]) and self.config.precision != "float16"
-        ):  # whose scaler skips the step
+        is_tolerated = self.config.precision == "float16" and math.isfinite(losses["loss"])  # the scaler skips the step
+        if not math.isfinite(norm + losses["loss"]) and not is_tolerated:
             raise ModelError(
                 f"training stopped at step {self.step + 1}: loss {losses['loss']:g} and gradient norm {norm:g}, "
                 "expected finite numbers; lower learning_rate, or train in float32"
@@ -193,7 +192,8 @@ class Trainer:
         self._scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         if self._average is not None:
-            _update_average(self._average, self.network, self.config.ema_decay)
+            decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))  # at first little of the start
+            _update_average(self._average, self.network, decay)
         return losses
 
     def _together(self, is_last: bool) -> AbstractContextManager[None]:
