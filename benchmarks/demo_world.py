@@ -55,16 +55,17 @@ def measure_here(options: argparse.Namespace, **scenes: int | bool) -> dict[str,
 
 def measure(options: argparse.Namespace, n_scenes: int, extra: list[str]) -> dict[str, float]:
     """Draw the scenes, label them, and compare."""
-    folder = options.output / f"{n_scenes}{''.join(extra)}"
-    world, labels, scores = folder / "world", folder / f"labels-{options.views}", folder / "scores.json"
+    folder = options.output / f"seed-{options.seed}-n-{n_scenes}{''.join(extra)}"
+    kind = f"{Path(options.model).stem}-{options.views}"
+    world, labels, file = folder / "world", folder / f"labels-{kind}", folder / f"scores-{kind}.json"
     if not (world / "manifest.parquet").exists():
         run("demo-world", "--n", n_scenes, "--seed", options.seed, "--output", world, *extra)
     run(
         "annotate", world / "manifest.parquet", "--vocabulary", world / "vocabulary.yaml", "--model", options.model,
         "--views", options.views, "--actors", options.actors, "--shard-size", 20, "--output", labels,
     )  # fmt: skip
-    run("evaluate", labels, "--ground-truth", world / "manifest.parquet", "--json", scores, "--overwrite")
-    found = json.loads(scores.read_text())
+    run("evaluate", labels, "--ground-truth", world / "manifest.parquet", "--json", file, "--overwrite")
+    found = json.loads(file.read_text())
     materials = [each["iou"] for each in found["per_class"] if each["name"] in MATERIALS and each["iou"] is not None]
     names = ("miou", "miou_seen", "miou_heldout", "pixel_accuracy", "ece")
     scores = {**{name: found[name] for name in names}, "worst_material": min(materials), **attributes(labels, world)}
