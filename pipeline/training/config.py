@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from schemas.vocabulary import DEFAULT_TEMPLATES
+from schemas.words import TemplateList
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -134,7 +135,7 @@ class TrainingConfig(_Strict):
     trainable: Literal["all", "paper", "blocks"] = "paper"
     clip_sam_rate: Fraction = 0.01  # of a stage's rate, for the paper's CLIP and SAM layers
     spread_names: bool = False  # before a network learns from nothing; see `escnet.training.spread_names`
-    templates: tuple[str, ...] = Field(default=DEFAULT_TEMPLATES, min_length=1)
+    templates: TemplateList = DEFAULT_TEMPLATES
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     weight_decay: NonNegativeFloat = 1e-4
     clip_norm: PositiveFloat = 1.0

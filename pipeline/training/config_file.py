@@ -9,13 +9,12 @@ from pydantic_core import ErrorDetails
 from escnet.checkpoint_header import read_header
 from escnet.config import ModelConfig, preset_config
 from pipeline.storage import STORAGE_ERRORS, StorageOptions, read_bytes, storage_error
-from pipeline.training.config import DataSource, ModelSource, TrainingConfig
+from pipeline.training.config import ModelSource, TrainingConfig
+from pipeline.training.recipe_checks import Path, find_problem
 from schemas.documents import DocumentError, describe, locate, read_yaml
 from schemas.errors import InputError, ModelError
 from schemas.manifest import public_uri
 from schemas.spelling import did_you_mean
-
-Path = tuple[int | str, ...]
 
 
 def read_config(path: str, overrides: tuple[str, ...] = (), storage: StorageOptions | None = None) -> TrainingConfig:
@@ -39,10 +38,12 @@ def read_config(path: str, overrides: tuple[str, ...] = (), storage: StorageOpti
         errors = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         raise document.explain(errors[0]) from error
     try:
-        model_config(config.model)
+        model = model_config(config.model)
     except ModelError as error:
         raise document.error(("model",), str(error)) from error
-    _check_whole(config, document)
+    problem = find_problem(config, model)
+    if problem is not None:
+        raise document.error(*problem)
     return config
 
 
@@ -117,6 +118,8 @@ class _Document:
             return self.error(path, "missing; add it")
         if error["type"] == "value_error":
             return self.error(path, str(error["ctx"]["error"]))
+        if error["type"] == "misfit":
+            return self.error(path, error["msg"])
         found = describe(error["input"], locate(self.text, path).written)
         expected = error["msg"].removeprefix("Input should be ").removeprefix("Value should have ")
         return self.error(path, f"found {found}, expected {expected[0].lower()}{expected[1:]}")
@@ -175,33 +178,3 @@ def _child(place: Any, part: int | str, key: str) -> Any:
         return place[part]
     found = f"a list of {len(place)}" if isinstance(place, list) else describe(place)
     raise InputError(f"--set {key}: {part!r} names nothing in {found}; positions in a list count from 0")
-
-
-def _check_whole(config: TrainingConfig, document: _Document) -> None:
-    """What no part of a recipe can know by itself."""
-    frozen = {"paper": "CLIP and SAM", "blocks": "" if config.model.clip_from else "CLIP", "all": ""}[config.trainable]
-    if config.model.preset is not None and frozen:
-        raise document.error(
-            ("trainable",),
-            f"found {config.trainable} with a preset, whose {frozen} would stay random; start from the checkpoint that "
-            "`escnet model import` writes, or train all",
-        )
-    measured = config.validation.data if config.validation else None
-    worlds = [data for stage in config.stages for data in stage.data if data.demo_world]
-    if measured is not None and measured.demo_world == "objects":
-        raise document.error(("validation", "data", "demo_world"), "found objects, expected scenes: whole pictures")
-    for i, stage in enumerate(config.stages):
-        for j, data in enumerate(stage.data):
-            _check_source(data, ("stages", i, "data", j), document)
-    if measured is not None:
-        _check_source(measured, ("validation", "data"), document)
-    side = model_config(config.model).image_size
-    if worlds and side % 2:
-        raise document.error(("model",), f"the demo world is drawn at an even side, found image_size {side}")
-
-
-def _check_source(data: DataSource, path: Path, document: _Document) -> None:
-    """Refuse settings without effect."""
-    idle = [name for name in ("vocabulary", "split") if data.demo_world and getattr(data, name) is not None]
-    if idle:
-        raise document.error((*path, idle[0]), "has no effect on demo_world; leave it out")

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from escnet.checkpoint import save_checkpoint
 from pipeline.training.config_file import model_config, read_config
 from schemas.errors import InputError
+from tests.escnet.tiny import tiny_network
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
@@ -67,6 +69,16 @@ def test_values_of_the_command_line_replace_those_of_the_file(recipe):
         ("manifest: m.csv", "demo_world: scenes", "line 8: stages.0.data.0.vocabulary: has no effect on demo_world"),
         ("trainable: all", "trainable: paper", "line 3: trainable: found paper with a preset"),
         ("steps: 10", "batch_size: 6\n    steps: 10", "batch_size 6 must be a multiple of micro_batch_size 4"),
+        (
+            "trainable: all",
+            "trainable: all\ntemplates: ['a {} of {}']",
+            "line 4: templates.0: found 'a {} of {}'; expected",
+        ),
+        (
+            "trainable: all",
+            "trainable: all\ntemplates: ['a photo']",
+            "line 4: templates.0: found 'a photo'; expected ex",
+        ),
         (RECIPE, "[]", "found an empty list, expected a training recipe"),
         (RECIPE, "name: [", "not YAML"),
         ("name: small", "name: small\nname: twice", "line 2: key 'name' stands twice"),
@@ -98,6 +110,51 @@ def test_what_is_wrong_on_the_command_line_names_it(recipe, override, said):
         read_config(recipe(), (override,))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+START = "model.checkpoint=start.safetensors", "model.preset=null"
+WORLD = "stages.0.data=[{demo_world: scenes, %s}]"
+MEASURED = "validation={data: {manifest: m.csv, vocabulary: v.txt, %s}}"
+ALIGNED = "stages.0.losses={segmentation: 0, alignment: 1}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("spread_names=true", *START), "spread_names: found true, which would undo what the CLIP of a checkpoint has"),
+        (("spread_names=true", "model.clip_from=start.safetensors"), "spread_names: found true, which would undo"),
+        (
+            ("spread_names=true", "trainable=blocks", "model.clip_from=start.safetensors"),
+            "spread_names: found true, which would undo",
+        ),
+        (
+            ("spread_names=true", "model.changes.clip.text_cfg.width=64"),
+            "spread_names: found true with a text tower of width 64, expected the embed_dim 128",
+        ),
+        (("trainable=blocks", ALIGNED, *START), "stages.0.losses: found no segmentation loss with trainable: blocks"),
+        ((ALIGNED, "stages.0.classes_per_picture=8"), "classes_per_picture: has no effect without a segmentation loss"),
+        (("trainable=paper", "stages.0.text_rate=0.1", *START), "stages.0.text_rate: has no effect with trainable: pa"),
+        (("clip_sam_rate=0.1",), "clip_sam_rate: has no effect with trainable: all, only with paper; leave it out"),
+        ((WORLD % "flip: true",), "stages.0.data.0.flip: has no effect on demo_world; leave it out"),
+        ((WORLD % "smallest_crop: 0.5",), "stages.0.data.0.smallest_crop: has no effect on demo_world"),
+        ((WORLD % "color_jitter: 0",), "stages.0.data.0.color_jitter: has no effect on demo_world"),
+        ((MEASURED % "weight: 2",), "validation.data.weight: has no effect on pictures that are measured whole"),
+        ((MEASURED % "flip: false",), "validation.data.flip: has no effect on pictures that are measured whole"),
+    ],
+)
+def test_settings_that_do_not_go_together_or_have_no_effect_are_refused(recipe, tmp_path, monkeypatch, overrides, said):
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(tiny_network(n_blocks=1, trained_tokens=(320, 530)), "start.safetensors", {})
+    with pytest.raises(InputError) as caught:
+        read_config(recipe(), overrides)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_with_an_effect_pass(recipe):
+    assert read_config(recipe(), (WORLD % "weight: 2", "spread_names=true", "stages.0.text_rate=0")).spread_names
+    assert read_config(recipe(), (MEASURED % "split: val", "stages.0.classes_per_picture=8")).validation
+    assert read_config(recipe(), (ALIGNED, "stages.0.classes_per_picture=null")).n_steps == 10
 
 
 def test_a_recipe_that_is_not_there_is_one_line(tmp_path):
