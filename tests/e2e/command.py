@@ -26,8 +26,8 @@ def escnet(*arguments: object, code: int = 0, env: dict[str, str] | None = None)
 
 
 def annotate(*arguments: object, code: int = 0, **options: str) -> subprocess.CompletedProcess:
-    """Label with the small network and random weights, the quickest way through the whole path."""
-    nano = ("--model", "escnet-nano", "--allow-random-weights", "--views", "single", "--vocabulary", "pascal-voc-20")
+    """Label with the small network, the quickest way through the whole path; of photographs it says nonsense."""
+    nano = ("--model", "escnet-nano", "--views", "single", "--vocabulary", "pascal-voc-20")
     return escnet("annotate", *nano, *arguments, code=code, **options)
 
 
