@@ -46,7 +46,8 @@ def alignment_loss(patches: Tensor, embeddings: Tensor, target: Tensor, log_scal
         log_scale: CLIP's learnt inverse temperature, its logarithm.
     """
     patches = F.normalize(patches.float(), dim=1).movedim(1, -1).flatten(0, 2)  # (B*h*w, C)
-    logits = log_scale.exp().clamp(max=_LARGEST_SCALE) * patches @ embeddings.T
+    with torch.autocast(patches.device.type, enabled=False):  # bfloat16 would make near names one
+        logits = log_scale.exp().clamp(max=_LARGEST_SCALE) * patches @ embeddings.float().T
     n_labelled = (target != IGNORED).sum().clamp(min=1)
     return F.cross_entropy(logits, target.flatten(), ignore_index=IGNORED, reduction="sum") / n_labelled
 

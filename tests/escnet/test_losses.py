@@ -85,6 +85,13 @@ def test_alignment_is_cross_entropy_of_scaled_cosines_of_labelled_patches():
     assert alignment_loss(patches, words, target, log_scale).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_alignment_is_computed_in_full_precision_under_autocast():
+    patches, words, target = randn(1, 6, 3, 3), F.normalize(randn(4, 6), dim=-1), targets(1, 3, 3, n_classes=4)
+    expected = alignment_loss(patches, words, target, torch.tensor(4.0))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(alignment_loss(patches, words, target, torch.tensor(4.0)), expected)
+
+
 def test_length_of_the_patches_does_not_matter_to_alignment():
     patches, words, target = randn(1, 6, 3, 3), F.normalize(randn(4, 6), dim=-1), targets(1, 3, 3, n_classes=4)
     found, expected = (alignment_loss(each, words, target, torch.tensor(1.0)) for each in (patches * 9, patches))
