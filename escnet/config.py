@@ -148,6 +148,12 @@ class ModelConfig(_Frozen):
                 f"image_size {self.image_size} is not a multiple of CLIP's patch_size {self.patch_size}; "
                 f"use {max(1, self.image_size // self.patch_size) * self.patch_size}"
             )
+        coarsest = self.pyramid.stride(len(self.pyramid.dims) - 1) if self.pyramid else 1
+        if self.image_size % coarsest:
+            raise ModelError(
+                f"image_size {self.image_size} is not a multiple of {coarsest}, the stride of the pyramid's coarsest "
+                f"stage; use {max(1, self.image_size // coarsest) * coarsest}"
+            )
         n_layers = len(self.pyramid.dims) if self.pyramid else self.clip["vision_cfg"]["layers"]
         if not all(0 <= layer < n_layers for layer in self.tap_layers):
             raise ModelError(f"tap_layers {self.tap_layers} must lie in 0..{n_layers - 1}, CLIP's image blocks")

@@ -49,6 +49,18 @@ def test_widths_that_sam_cannot_be_built_with_are_refused_in_one_line(widths, me
     assert str(caught.value) == message
 
 
+def test_the_coarsest_stage_of_a_pyramid_divides_the_input():
+    clip = {key: value for key, value in tiny_config().clip.items() if key != "vision_cfg"}
+    pyramid = {"stem": 4, "dims": (4, 6, 8), "depths": (1, 1, 1), "output_stage": 1}
+    for size, use in ((72, 64), (8, 16)):
+        with pytest.raises(ModelError) as caught:
+            tiny_config(clip=clip, pyramid=pyramid, tap_layers=(1, 0), image_size=size)
+        assert str(caught.value) == (
+            f"image_size {size} is not a multiple of 16, the stride of the pyramid's coarsest stage; use {use}"
+        )
+    assert tiny_config(clip=clip, pyramid=pyramid, tap_layers=(1, 0), image_size=80)
+
+
 def test_values_alone_need_a_block_before_the_last():
     clip = tiny_config().clip
     clip["vision_cfg"]["layers"] = 1
