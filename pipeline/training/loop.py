@@ -1,7 +1,8 @@
 """The training loop that every worker runs: steps, curves, validation and checkpoints, from wherever it stopped.
 
-A run is decided by its configuration and the number of workers alone: data and words by number, rates by step. So a
-run that was killed goes on from its last checkpoint on the same curve (on a CPU to the bit, with the same threads).
+A run is decided by its configuration alone, but for rounding also whatever the number of workers: data and words by
+number, rates by step. So a run that was killed goes on from its last checkpoint on the same curve (on a CPU to the bit,
+with the same threads). Only a measurement that was cut off after its state was saved is left out.
 """
 
 import math
@@ -150,11 +151,13 @@ class Trainer:
             if is_line:
                 pace = n_timed * stage.batch_size / max(time.monotonic() - started, 1e-9)
                 self._record(stage, step, pace, hooks)
-            if self._is_due(is_last):
-                hooks.record(self._validate(stage))
             must_stop = is_line and self.step < self.config.n_steps and hooks.must_stop()
-            if self.worker.rank == 0 and (self.step % self.config.checkpoint_every == 0 or is_last or must_stop):
-                hooks.save(self.step, self.state())
+            if self.step % self.config.checkpoint_every == 0 or is_last or must_stop:
+                self._share_sums()
+                if self.worker.rank == 0:
+                    hooks.save(self.step, self.state())
+            if self._is_due(is_last):  # after the state: to die here loses a measurement, and no step
+                hooks.record(self._validate(stage))
             if must_stop:
                 return False
             if is_line:
@@ -209,20 +212,24 @@ class Trainer:
 
     def _record(self, stage: Stage, step: int, pace: float, hooks: Hooks) -> None:
         """A line of the curve: losses since the last one, over all steps and workers."""
-        names = sorted(self._sums)
-        sums = [self._sums[name] for name in names]
-        means = torch.tensor(sums, dtype=torch.float64, device=self.device) / self._n_summed
-        if self.worker.n_workers > 1:
-            distributed.all_reduce(means)
-            means /= self.worker.n_workers
+        self._share_sums()
+        losses = {name: value / self._n_summed for name, value in self._sums.items()}
         self._sums, self._n_summed = {}, 0
         if self.worker.rank:
             return
-        losses = dict(zip(names, means.tolist(), strict=True))
         rate = stage.learning_rate * stage.rate(step)
         hooks.record(
             {"step": self.step, "stage": stage.name, "learning_rate": rate, "pictures_a_second": pace, **losses}
         )
+
+    def _share_sums(self) -> None:
+        """Give every worker the mean of all workers' sums: a state, which one writes, then speaks for all."""
+        if self.worker.n_workers == 1 or not self._sums:
+            return
+        names = sorted(self._sums)
+        sums = torch.tensor([self._sums[name] for name in names], dtype=torch.float64, device=self.device)
+        distributed.all_reduce(sums)
+        self._sums = dict(zip(names, (sums / self.worker.n_workers).tolist(), strict=True))
 
     def _validate(self, stage: Stage) -> Record:
         assert self._validator is not None

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import distributed
 
 from escnet.config import PyramidConfig
+from pipeline.training.batches import Worker
 from pipeline.training.config import TrainingConfig
 from pipeline.training.loop import Hooks, Trainer
 from pipeline.training.naming import VocabularyNamer
@@ -184,3 +186,29 @@ def test_a_loss_that_is_no_number_ends_the_run_before_a_state_is_saved(precision
     with pytest.raises(ModelError, match="training stopped at step 1: loss nan"):
         one.run(Hooks(lambda _: None, lambda step, state: states.update({step: state})))
     assert states == {}
+
+
+def test_a_measurement_that_dies_loses_no_step():
+    class Dying(Validator):
+        def measure(self, network, *, segments):  # noqa: ARG002
+            raise MemoryError
+
+    recipe = config(checkpoint_every=100)
+    states = {}
+    one = trainer(recipe, validator=Dying([], WORDS, every=100))
+    with pytest.raises(MemoryError):
+        one.run(Hooks(lambda _: None, lambda step, state: states.update({step: copied(state)})))
+    later = trainer(recipe)
+    later.restore(states[6])
+    assert run(later) == ([], {}, True)
+
+
+def test_the_state_of_several_workers_has_the_losses_of_all(monkeypatch):
+    """One between two lines of the curve, which the first worker writes, of two workers with losses of that ratio."""
+
+    def sums(ratio):
+        monkeypatch.setattr(distributed, "all_reduce", lambda sums: sums.mul_(1 + ratio))
+        recipe = config(checkpoint_every=1, stage={"steps": 2, "micro_batch_size": 1})
+        return run(trainer(recipe, worker=Worker(0, 2)))[1][1]["sums"]
+
+    assert sums(3) == pytest.approx({name: 2 * value for name, value in sums(1).items()})
