@@ -137,10 +137,10 @@ def test_presets_hold_open_clips_own_configurations(name):
     assert config.clip == open_clip.get_model_config(config.clip_arch)
 
 
-def test_every_preset_has_a_24_by_24_grid_and_the_papers_four_blocks():
+def test_every_preset_has_a_24_by_24_grid_and_all_but_the_small_one_the_papers_four_blocks():
     configs = [preset_config(name) for name in PRESET_NAMES]
     assert [config.grid_hw for config in configs] == [(24, 24)] * 3
-    assert [config.n_blocks for config in configs] == [4] * 3
+    assert [config.n_blocks for config in configs] == [4, 4, 2]
 
 
 def test_unknown_preset_names_those_that_exist():
