@@ -122,11 +122,7 @@ class ManifestPictures:
                 splits[row.split or ""] += 1
                 if data.split not in (None, row.split) or row.vocabulary not in (None, self.vocabulary.name):
                     continue
-                if row.image is not None:
-                    raise InputError(
-                        f"{self._name}: picture {row.image_id!r} lies in the manifest itself, expected files to read "
-                        "again and again; write the pictures out"
-                    )
+                _refuse_bytes(self._name, row)
                 if row.mask_uri is None:
                     raise InputError(
                         f"{self._name}: picture {row.image_id!r} has no mask_uri, expected one in every row; "
@@ -158,7 +154,7 @@ class LabelPictures:
         unpacks: make the temporary file with the masks; without it pictures can be counted and not read.
 
     Raises:
-        InputError: no output, no such vocabulary in it, or no labelled picture.
+        InputError: no output, no such vocabulary in it, no labelled picture, or one without a file of its own.
     """
 
     def __init__(self, data: DataSource, storage: StorageOptions, *, unpacks: bool = True) -> None:
@@ -174,6 +170,9 @@ class LabelPictures:
         self._columns = _Columns(self._rows(data, splits))
         if not len(self._columns):
             raise _empty(self._name, data.split, splits)
+        if self._spool is not None:
+            with storing(tempfile.gettempdir()):
+                self._spool.flush()  # before loader processes inherit it, each with what is not yet written
 
     def _rows(self, data: DataSource, splits: Counter[str]) -> Iterable[ManifestRow]:
         with storing(self._output):
@@ -203,6 +202,7 @@ class LabelPictures:
             for row, label in zip(read_shard_rows(shard, self._output, self._storage), labels, strict=True):
                 splits[row.split or ""] += 1
                 if label.status == LABELLED and data.split in (None, row.split):
+                    _refuse_bytes(self._name, row)
                     self._unpack(label.mask or b"")
                     yield row
 
@@ -222,7 +222,6 @@ class LabelPictures:
     def read(self, place: int) -> Sample:
         assert self._spool is not None, "was opened without unpacking"
         row = self._columns.row(place)
-        self._spool.flush()
         start, end = self._ends[place : place + 2]
         try:
             mask = read_mask(os.pread(self._spool.fileno(), end - start, start))
@@ -247,6 +246,14 @@ def _read_picture(row: ManifestRow, storage: StorageOptions) -> NDArray[np.uint8
         raise InputError(
             f"picture {row.image_id!r} cannot be read: {error.message}; mend it, or leave its row out"
         ) from error
+
+
+def _refuse_bytes(name: str, row: ManifestRow) -> None:
+    if row.image is not None:
+        raise InputError(
+            f"{name}: picture {row.image_id!r} lies in the manifest itself, expected files to read again and again; "
+            "write the pictures out"
+        )
 
 
 def _check_size(row: ManifestRow, picture: np.ndarray, mask: np.ndarray) -> None:

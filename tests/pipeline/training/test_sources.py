@@ -1,10 +1,14 @@
 """Samples of labelled pictures: the same by number, every picture once, the same box for picture and mask."""
 
+import os
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.manifest import write_manifest
+from pipeline.plan import read_shard_rows
 from pipeline.training.config import DataSource, TrainingConfig, Validation
 from pipeline.training.pictures import LabelPictures, ManifestPictures
 from pipeline.training.samples import Sample
@@ -195,6 +199,21 @@ def test_labels_that_cannot_be_trained_on_are_one_line(data, said):
     with pytest.raises(InputError) as caught:
         LabelPictures(DataSource(**({"labels": "labels"} | data)), STORAGE)
     assert said in str(caught.value)
+
+
+def test_masks_of_labels_are_on_disk_before_other_processes_read_them(labels):
+    pictures = LabelPictures(DataSource(labels=str(labels)), STORAGE)
+    assert os.fstat(pictures._spool.fileno()).st_size == pictures._ends[-1] > 0
+
+
+@pytest.mark.parametrize("unpacks", [False, True])
+def test_labels_of_pictures_in_the_manifest_itself_are_refused_when_opened(labels, monkeypatch, unpacks):
+    def read_rows(*arguments):
+        return [replace(row, image=b"bytes") for row in read_shard_rows(*arguments)]
+
+    monkeypatch.setattr("pipeline.training.pictures.read_shard_rows", read_rows)
+    with pytest.raises(InputError, match=r"^.*labels: picture 'a\.png' lies in the manifest itself, expected files"):
+        LabelPictures(DataSource(labels=str(labels)), STORAGE, unpacks=unpacks)
 
 
 def test_a_source_of_two_stages_is_opened_once_and_drawn_anew(tmp_path):
