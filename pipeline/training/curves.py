@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from pipeline.local_files import new_local_file
+from pipeline.output import storing
 
 CSV_FILE = "curves.csv"
 PNG_FILE = "curves.png"
@@ -22,7 +23,7 @@ Record = dict[str, float | int | str]
 
 
 class Curves:
-    """The files of one run, for the one process that writes them.
+    """The files of one run, for the one process that writes them; it raises OutputError where it cannot.
 
     Args:
         run_folder: local; holds `curves.csv` and `curves.png`.
@@ -32,13 +33,15 @@ class Curves:
     def __init__(self, run_folder: str, step: int) -> None:
         self._folder = run_folder
         self._records = [record for record in read_curves(run_folder) if int(record["step"]) <= step]
-        with new_local_file(os.path.join(run_folder, CSV_FILE), replace=True) as file:
+        path = os.path.join(run_folder, CSV_FILE)
+        with storing(path), new_local_file(path, replace=True) as file:
             file.write((_line(_COLUMNS) + "".join(map(_line_of, self._records))).encode())
 
     def add(self, record: Record) -> None:
         """Append a line; a record with scores also draws the curves anew."""
         self._records.append(record)
-        with open(os.path.join(self._folder, CSV_FILE), "a", encoding="utf-8") as file:
+        path = os.path.join(self._folder, CSV_FILE)
+        with storing(path), open(path, "a", encoding="utf-8") as file:
             file.write(_line_of(record))
         if any(name in record for name in SCORES):
             self.draw()
@@ -60,17 +63,24 @@ class Curves:
             axes.grid(alpha=0.3)
             if axes.get_lines():
                 axes.legend(frameon=False)
-        with new_local_file(os.path.join(self._folder, PNG_FILE), replace=True) as file:
+        path = os.path.join(self._folder, PNG_FILE)
+        with storing(path), new_local_file(path, replace=True) as file:
             figure.savefig(file, format="png", dpi=110)
 
 
 def read_curves(run_folder: str) -> list[Record]:
-    """The records of a run so far, oldest first; without a line that is half written."""
-    try:
-        with open(os.path.join(run_folder, CSV_FILE), encoding="utf-8", newline="") as file:
-            text = file.read()
-    except FileNotFoundError:
-        return []
+    """The records of a run so far, oldest first; without a line that is half written.
+
+    Raises:
+        OutputError: they cannot be read.
+    """
+    path = os.path.join(run_folder, CSV_FILE)
+    with storing(path):
+        try:
+            with open(path, encoding="utf-8", newline="") as file:
+                text = file.read()
+        except FileNotFoundError:
+            return []
     whole = text[: text.rfind("\n") + 1]
     return [_record(row) for row in csv.DictReader(io.StringIO(whole))]
 

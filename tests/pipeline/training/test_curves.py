@@ -1,8 +1,10 @@
 """Curves as files: every line as it comes, exact to the last bit, cut back where a run goes on."""
 
+import pytest
 from PIL import Image
 
 from pipeline.training.curves import Curves, read_curves
+from schemas.errors import OutputError
 
 LINES = [
     {"step": 20, "stage": "a, b", "learning_rate": 1e-4, "pictures_a_second": 3.5, "loss": 1 / 3, "alignment": 1 / 3},
@@ -49,3 +51,15 @@ def test_a_measurement_draws_the_curves(tmp_path):
     curves.add(LINES[2])
     with Image.open(tmp_path / "curves.png") as drawing:
         assert drawing.size == (1320, 495)
+
+
+def test_curves_that_cannot_be_written_or_read_are_one_line(tmp_path):
+    curves = Curves(str(tmp_path), 0)
+    (tmp_path / "curves.png").mkdir()
+    with pytest.raises(OutputError, match=r"^.*: is a folder, expected a file$"):
+        curves.draw()
+    (tmp_path / "curves.csv").unlink()
+    (tmp_path / "curves.csv").mkdir()
+    for use in (lambda: curves.add(LINES[0]), lambda: Curves(str(tmp_path), 0), lambda: read_curves(str(tmp_path))):
+        with pytest.raises(OutputError, match=r"^.*curves\.csv: .*$"):
+            use()
