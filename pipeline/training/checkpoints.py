@@ -52,9 +52,18 @@ class Checkpoints:
             raise OutputError(f"{path}: cannot be written ({reason}); make room, and run the same again") from error
 
     def latest_step(self) -> int:
-        """Steps done in the last state; 0 if there is none."""
-        paths = self._paths()
-        return _step_of(paths[-1]) if paths else 0
+        """Steps done in the last state that can be read; 0 if there is none at all.
+
+        Raises:
+            ModelError: no state can be read.
+        """
+        path, _ = self._last_readable(maps=True)
+        return _step_of(path) if path else 0
+
+    def damaged(self) -> list[str]:
+        """The states that are passed over, since they cannot be read and older ones can."""
+        path, _ = self._last_readable(maps=True)
+        return [each for each in self._paths() if path and each > path]
 
     def load(self) -> dict[str, Any] | None:
         """The last state that can be read, on the CPU; None if there is none at all.
@@ -62,22 +71,30 @@ class Checkpoints:
         Raises:
             ModelError: the state of another run, or no state that can be read.
         """
+        path, found = self._last_readable(maps=False)
+        if not path:
+            return None
+        differing = differences(json.loads(found["identity"]), json.loads(canonical_json(self._identity)))
+        if differing:
+            raise ModelError(
+                f"{path}: the state of another run ({differing}); choose another --output, or pass --overwrite"
+            )
+        return found["state"]
+
+    def _last_readable(self, *, maps: bool) -> tuple[str, dict[str, Any]]:
+        """Path and content of a state; "" and nothing if there is none. `maps`: leave the tensors on the disk."""
         paths = self._paths()
         for path in reversed(paths):
             try:
-                found = torch.load(path, map_location="cpu", weights_only=True)
-                identity, state = json.loads(found["identity"]), found["state"]
+                found = torch.load(path, map_location="cpu", weights_only=True, mmap=maps)
+                json.loads(found["identity"])
+                found["state"]
             except _DAMAGED:
                 continue
-            differing = differences(identity, json.loads(canonical_json(self._identity)))
-            if differing:
-                raise ModelError(
-                    f"{path}: the state of another run ({differing}); choose another --output, or pass --overwrite"
-                )
-            return state
+            return path, found
         if paths:
             raise ModelError(f"{paths[-1]}: is damaged, and so is what lies beside it; begin anew with --overwrite")
-        return None
+        return "", {}
 
     def _paths(self) -> list[str]:
         if not os.path.isdir(self._folder):

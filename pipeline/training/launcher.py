@@ -17,6 +17,7 @@ from typing import Any
 
 from escnet.checkpoint_header import read_header
 from pipeline.lock import lock_output
+from pipeline.output import storing
 from pipeline.placement import Node, ray_cluster, this_machine
 from pipeline.storage import StorageOptions
 from pipeline.training import run_folder
@@ -33,6 +34,7 @@ from schemas.errors import InputError, JobFailedError, StoppedError
 
 MAX_FAILURES = 3  # times that dead workers are replaced
 _LOOK_EVERY_S = 0.3
+_GROUP_TIMEOUT_S = 12 * 3600  # that workers wait for the first one while it measures
 _NEEDED = ("matplotlib", "pandas", "tensorboardX")  # Ray Train wants the last two
 
 
@@ -79,7 +81,8 @@ def train(
     _try_data(placed, sources, model.image_size, storage)
     identity = identity_of(placed, model, sources)
     with ExitStack() as stack:
-        stack.enter_context(lock_output(folder, StorageOptions()))
+        with storing(folder):
+            stack.enter_context(lock_output(folder, StorageOptions()))
         stack.callback(run_folder.forget_messages, folder)
         nodes = this_machine() if workers.address is None else stack.enter_context(ray_cluster(workers.address))
         fitted = fit_workers(workers, nodes)
@@ -139,18 +142,20 @@ def _run(task: Task, workers: Workers, nodes: Sequence[Node], step: int) -> None
 
     with TrainingProgress(task.folder, task.config.n_steps, step) as progress, _signals_noted(stops):
         progress.say(_start_line(task, workers, nodes, step))
+        for path in _states(task).damaged():
+            progress.say(f"{path}: is damaged and passed over; the state before it is whole")
         thread = threading.Thread(target=fit, daemon=True)
         thread.start()
         _watch(task, thread, progress, stops)
     if stops and not os.path.exists(run_folder.checkpoint_path(task.folder, task.config)):
-        kept = _last_state(task)
+        kept = _states(task).latest_step()
         line = (
             f"stopped; {kept:,} of {task.config.n_steps:,} steps are done and kept, the same command goes on from there"
         )
         raise (JobFailedError if signal.SIGTERM in stops else StoppedError)(line)
     if "error" in ended:
         raise JobFailedError(
-            f"training failed after step {_last_state(task):,} ({_reason(ended['error'])}); "
+            f"training failed after step {_states(task).latest_step():,} ({_reason(ended['error'])}); "
             "the same command goes on from there"
         ) from ended["error"]
 
@@ -198,7 +203,7 @@ def _trainer(task: Task, workers: Workers) -> Any:
     return TorchTrainer(
         run_worker,
         train_loop_config={"task": task},
-        torch_config=TorchConfig(backend="nccl" if uses_gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if uses_gpu else "gloo", timeout_s=_GROUP_TIMEOUT_S),
         scaling_config=ScalingConfig(num_workers=workers.n or 1, use_gpu=uses_gpu, resources_per_worker=resources),
         run_config=RunConfig(
             name="run",
@@ -228,10 +233,10 @@ def _signals_noted(stops: list[int]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _last_state(task: Task) -> int:
+def _states(task: Task) -> Any:
     from pipeline.training.checkpoints import Checkpoints
 
-    return Checkpoints(task.folder, task.identity).latest_step()
+    return Checkpoints(task.folder, task.identity)
 
 
 def _reason(error: BaseException) -> str:

@@ -21,7 +21,7 @@ def checkpoints(tmp_path):
 
 
 def test_a_new_run_has_none(checkpoints):
-    assert (checkpoints.load(), checkpoints.latest_step()) == (None, 0)
+    assert (checkpoints.load(), checkpoints.latest_step(), checkpoints.damaged()) == (None, 0, [])
 
 
 def test_the_last_state_is_read_as_it_was_and_two_are_kept(checkpoints, tmp_path):
@@ -42,10 +42,11 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(checkpoints, tmp_path
         checkpoints.save(step, state(step))
     last = tmp_path / "checkpoints" / "step-000001000.pt"
     last.write_bytes(last.read_bytes()[:300])
-    assert checkpoints.load()["step"] == 500
+    assert (checkpoints.load()["step"], checkpoints.latest_step(), checkpoints.damaged()) == (500, 500, [str(last)])
     (tmp_path / "checkpoints" / "step-000000500.pt").write_bytes(b"")
-    with pytest.raises(ModelError, match=r"step-000001000\.pt: is damaged, and so is what lies beside it"):
-        checkpoints.load()
+    for use in (checkpoints.load, checkpoints.latest_step):
+        with pytest.raises(ModelError, match=r"step-000001000\.pt: is damaged, and so is what lies beside it"):
+            use()
 
 
 def test_code_in_a_state_is_not_run(checkpoints, tmp_path):
