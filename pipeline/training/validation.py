@@ -32,7 +32,17 @@ class Validator:
         self._samples, self._vocabulary, self.every, self._dtype = samples, vocabulary, every, dtype
 
     def measure(self, network: EscNet, *, segments: bool) -> dict[str, float]:
-        """patch_accuracy of the correlation; with `segments` also miou, miou_seen, miou_heldout, pixel_accuracy."""
+        """patch_accuracy of the correlation; with `segments` also miou, miou_seen, miou_heldout, pixel_accuracy.
+
+        The names stand in the vocabulary's own templates, as `escnet annotate` puts them.
+        """
+        allows_tf32 = torch.backends.cudnn.allow_tf32  # of the whole process: training goes on with what it had
+        try:
+            return self._measure(network, segments=segments)
+        finally:
+            torch.backends.cudnn.allow_tf32 = allows_tf32
+
+    def _measure(self, network: EscNet, *, segments: bool) -> dict[str, float]:
         device = next(network.parameters()).device
         segmenter = Segmenter(network, device=device, dtype=self._dtype, views="single")
         compiled = segmenter.compile(self._vocabulary)
