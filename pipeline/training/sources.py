@@ -29,6 +29,8 @@ _SEEDS_A_STAGE = 10
 class CroppedPictures:
     """Endless samples of labelled pictures, each once before any comes again, in an order of its own each time.
 
+    A stage with several sources asks each for some of the numbers, and so for a random part of every round.
+
     A sample is a square of random size and place, resized to the input as inference resizes, and its mask by nearest
     pixel.
 
