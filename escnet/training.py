@@ -174,7 +174,7 @@ def spread_names(network: EscNet, tokens: Tensor) -> None:
     words what pictures do not yet show, and alignment rests at that saddle: patterns and shapes stay at chance. With
     large token embeddings, attention that passes them on, and a projection that centres and whitens the names, an
     embedding is nearly the sum of its words' directions, all of one length: names with two of three words in common
-    have a cosine of about 0.66, those with none about 0.
+    have a cosine of about 0.6, those with none about 0.
 
     Args:
         tokens: (N, context) token ids of names as they will be met in training, many more than the text width.

@@ -21,7 +21,7 @@ class DataSource(_Strict):
 
     manifest: with `mask_uri`, beside a `vocabulary` whose class ids the masks hold.
     labels: an output of `escnet annotate`, with the vocabulary it was made with.
-    demo_world: `scenes`, or `objects`: single objects, four to a picture.
+    demo_world: `scenes`, or `objects`: single objects, four or nine to a picture.
     """
 
     manifest: str | None = None
