@@ -68,8 +68,7 @@ class WorldNamer:
     """Names of the demo world; combinations that are held out are never among them.
 
     Every batch is named three times: by colour (mostly), pattern and shape against names that differ in one word, by
-    pattern and shape, and by shape alone. Whole names by themselves teach colours and leave the rest at chance: few
-    objects of a batch differ in nothing but their shape.
+    pattern and shape, and by shape alone, since few objects of a batch differ in nothing but their shape.
     """
 
     _WORDS = (COLOURS, PATTERNS, SHAPES)
