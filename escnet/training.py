@@ -171,9 +171,10 @@ def spread_names(network: EscNet, tokens: Tensor) -> None:
     """Give a text tower with random weights embeddings that tell names apart from the start.
 
     As CLIP initialises it, all names are nearly one vector. A picture cannot learn what its words do not yet say, nor
-    words what pictures do not yet show, so alignment can rest at that saddle. With large token embeddings, attention that passes them on, and a projection that centres and whitens the names, an
-    embedding is nearly the sum of its words' directions, all of one length: names with two of three words in common
-    have a cosine of about 0.6, those with none about 0.
+    words what pictures do not yet show, so alignment can rest at that saddle. With large token embeddings, attention
+    that passes them on, and a projection that centres and whitens the names, an embedding is nearly the sum of its
+    words' directions, all of one length: names with two of three words in common have a cosine of about 0.6, those
+    with none about 0.
 
     Args:
         tokens: (N, context) token ids of names as they will be met in training, many more than the text width.
