@@ -1,15 +1,29 @@
 """The Ray actor: a replica of the model with a shard runner around it, and nothing else."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from escnet.models import ResolvedModel
-from pipeline.shard import Counts, ShardResult, ShardRunner
+from pipeline.shard import Counts, Segmenter, ShardResult, ShardRunner
 from pipeline.storage import StorageOptions
 from schemas.job import LabelOptions, ShardRef
 from schemas.vocabulary import Vocabulary
 
 SHARDS_AT_ONCE = 2  # one with the model, one filling its window
+
+
+def load_segmenter(setup: "ReplicaSetup") -> Segmenter:
+    """The real model: its weights loaded onto the device."""
+    import torch
+
+    from escnet.models import load_model
+    from escnet.segmenter import Segmenter
+
+    options = setup.options
+    torch.set_num_threads(options.cpus_per_actor)
+    network = load_model(setup.model, device=options.device)
+    return Segmenter(network, device=options.device, dtype=options.dtype, views=options.views)
 
 
 @dataclass(frozen=True)
@@ -22,6 +36,7 @@ class ReplicaSetup:
     output: str
     storage: StorageOptions
     identity: dict
+    load_segmenter: Callable[["ReplicaSetup"], Segmenter] = load_segmenter  # tests of all the rest put in a stand-in
 
 
 class Replica:
@@ -58,23 +73,14 @@ class Replica:
 
 def make_runner(setup: ReplicaSetup) -> ShardRunner:
     """Load the model, compile the vocabularies, and put a shard runner around them."""
-    import torch
-
-    from escnet.models import load_model
-    from escnet.segmenter import Segmenter
-
-    options = setup.options
-    torch.set_num_threads(options.cpus_per_actor)
-    network = load_model(setup.model, device=options.device)
-    segmenter = Segmenter(network, device=options.device, dtype=options.dtype, views=options.views)
-    compiled = {name: (vocabulary, segmenter.compile(vocabulary)) for name, vocabulary in setup.vocabularies.items()}
+    segmenter = setup.load_segmenter(setup)
     return ShardRunner(
         segmenter,
-        compiled,
+        {name: (vocabulary, segmenter.compile(vocabulary)) for name, vocabulary in setup.vocabularies.items()},
         output=setup.output,
         storage=setup.storage,
-        batch_size=options.batch_size,
-        max_pixels=options.max_pixels,
+        batch_size=setup.options.batch_size,
+        max_pixels=setup.options.max_pixels,
         identity=setup.identity,
     )
 

@@ -54,6 +54,7 @@ class Prepared(Protocol):
 class Segmenter(Protocol):
     """What the runner needs of the model; `escnet.segmenter.Segmenter` is the real one."""
 
+    def compile(self, vocabulary: Vocabulary) -> Any: ...
     def prepare(self, picture: np.ndarray) -> Any: ...  # a `Prepared`
     def segment(self, batch: Sequence[Any], vocabulary: Any) -> list["Segmentation"]: ...
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.annotate import _resolve
+from pipeline.resolve import resolve_job
 from pipeline.storage import StorageOptions
 from schemas.job import JobRequest
 
@@ -18,4 +18,4 @@ def test_a_picture_is_seen_in_the_views_the_model_was_made_for_unless_others_are
     request = JobRequest(
         sources=("s",), vocabularies=("pascal-voc-20",), output="o", model=model, views=asked, allow_random_weights=True
     )
-    assert _resolve(request, StorageOptions(), [{"CPU": 1.0}]).options.views == expected
+    assert resolve_job(request, StorageOptions(), [{"CPU": 1.0}]).options.views == expected
