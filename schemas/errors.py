@@ -5,6 +5,7 @@ expected and what to do, and the command line prints it on one line without a tr
 `PictureError` never leaves the shard runner: it becomes a failed row.
 """
 
+import re
 from typing import Literal
 
 ErrorStage = Literal["fetch", "decode", "segment", "encode"]
@@ -20,10 +21,36 @@ EXIT_TOO_MANY_FAILED = 3
 EXIT_INTERRUPTED = 130
 
 
+MAX_LINE_CHARACTERS = 2000
+# What moves a terminal's cursor, sets its title, ends a line or turns the direction of writing around; half surrogate
+# pairs, which no terminal takes. Joiners stay: words of many languages and emoji need them.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def one_line(text: str) -> str:
+    """The text as one line that does nothing to a terminal: control characters are spelled out, as in `\\x1b`.
+
+    A text of more than `MAX_LINE_CHARACTERS` loses its middle. A line that was made so stays as it is.
+    """
+    line = _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], text)
+    if len(line) <= MAX_LINE_CHARACTERS:
+        return line
+    half = (MAX_LINE_CHARACTERS - 5) // 2
+    return f"{line[:half]} ... {line[-half:]}"
+
+
 class EscnetError(Exception):
-    """An error with one clear line for the user. `exit_code` is what the command exits with."""
+    """An error with one clear line for the user. `exit_code` is what the command exits with.
+
+    File names and other people's texts may stand in the message: it is made `one_line`.
+    """
 
     exit_code = EXIT_OTHER
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class InputError(EscnetError):
@@ -72,10 +99,11 @@ class PictureError(Exception):
     Args:
         stage: the stage that failed.
         kind: the kind, one of `ErrorKind`.
-        message: one line; holds nothing that depends on time, host or run.
+        message: holds nothing that depends on time, host or run; it is made `one_line`.
     """
 
     def __init__(self, stage: ErrorStage, kind: ErrorKind, message: str) -> None:
+        message = one_line(message)
         super().__init__(message)
         self.stage = stage
         self.kind = kind

@@ -1,8 +1,9 @@
 """A manifest: one row for every picture of a job."""
 
 import hashlib
+import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
 import pyarrow as pa
 
@@ -33,7 +34,11 @@ _SIGNING_PARAMETERS = frozenset(
      "sktid", "skt", "ske", "sks", "skv", "hdnts", "q-ak", "q-key-time", "q-header-list", "q-url-param-list")
 )  # fmt: skip
 _SIGNING_PREFIXES = ("x-amz-", "x-goog-", "x-oss-", "q-sign-")
-_SIGNING_PARTS = ("signature", "token", "accesskey", "credential")
+_SIGNING_PARTS = ("signature", "token", "accesskey", "credential", "password", "passwd", "secret", "apikey", "api_key",
+                  "api-key")  # fmt: skip
+# What stands before an address that was mistyped, or chained as fsspec does: `simplecache::https://...`.
+_BEFORE_ADDRESS = re.compile(r"\A(?:\s|[A-Za-z0-9+.-]+::)*")
+_PASSWORD = re.compile(r"\A([A-Za-z][A-Za-z0-9+.-]*://)[^/:@]*:[^/]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +67,42 @@ def is_web_address(uri: str) -> bool:
 def public_uri(uri: str) -> str:
     """The URI without signing query parameters or a user's password: what may stand in labels and logs.
 
-    Only http(s) URIs are parsed; every other URI, and every local name, is returned as it is. Never raises: one that
-    cannot be parsed loses all of its query.
+    Of a URI that is not http(s) only `user:password@` is taken off; a local name is returned as it is. Never raises:
+    an address that cannot be parsed loses all of its query.
     """
-    if not is_web_address(uri):
+    if "://" not in uri:
         return uri
+    address = _BEFORE_ADDRESS.sub("", uri)
+    before = uri[: len(uri) - len(address)]
+    if not is_web_address(address):
+        return before + _PASSWORD.sub(r"\1", address)
     try:
-        return _without_secrets(uri)
+        return before + _without_secrets(address)
     except ValueError:
-        scheme, _, rest = uri.partition("?")[0].partition("://")
+        scheme, _, rest = address.partition("?")[0].partition("://")
         host, slash, path = rest.partition("/")
-        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+        return f"{before}{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _without_secrets(uri: str) -> str:
     parts = urlsplit(uri)
-    kept = [
-        (key, value) for key, value in parse_qsl(parts.query, keep_blank_values=True) if not _is_signing(key.lower())
-    ]
-    query = parts.query if len(kept) == len(parse_qsl(parts.query, keep_blank_values=True)) else urlencode(kept)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query))
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(
+        parts._replace(netloc=host, query=_without_signature(parts.query), fragment=_without_signature(parts.fragment))
+    )
+
+
+def _without_signature(query: str) -> str:
+    """The query as it is written, less its signing parameters; old servers part them with `;`."""
+    parameters = re.split("([&;])", query)
+    kept = [k for k in range(0, len(parameters), 2) if not _is_signing(_key_of(parameters[k]))]
+    if 2 * len(kept) > len(parameters):
+        return query
+    return "".join((parameters[k - 1] if n else "") + parameters[k] for n, k in enumerate(kept))
+
+
+def _key_of(parameter: str) -> str:
+    return unquote_plus(parameter.partition("=")[0]).lower()
 
 
 def _is_signing(key: str) -> bool:

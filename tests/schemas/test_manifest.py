@@ -55,6 +55,24 @@ def test_a_query_that_signs_nothing_is_left_as_it_is_written():
     assert public_uri("https://host/a?q=a%20b&&key=&sigma=1") == "https://host/a?q=a%20b&&key=&sigma=1"
 
 
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("ftp://user:secret@host/a.jpg", "ftp://host/a.jpg"),
+        ("s3://key:se@cret@bucket/a@b.jpg", "s3://bucket/a@b.jpg"),
+        (" https://user:secret@host/a.jpg?sig=secret", " https://host/a.jpg"),
+        ("\thttps://host/a.jpg?v=1&sig=secret", "\thttps://host/a.jpg?v=1"),
+        ("simplecache::https://user:secret@host/a.jpg?sig=secret", "simplecache::https://host/a.jpg"),
+        ("https://host/a.jpg?v=1;Signature=secret;w=2", "https://host/a.jpg?v=1;w=2"),
+        ("https://host/a.jpg?api_key=secret&password=secret&client-secret=secret", "https://host/a.jpg"),
+        ("https://host/a.jpg#access_token=secret", "https://host/a.jpg"),
+        ("abfs://container@account.dfs.core.windows.net/a.jpg", "abfs://container@account.dfs.core.windows.net/a.jpg"),
+    ],
+)
+def test_secrets_stay_hidden_in_other_and_mistyped_addresses(uri, shown):
+    assert public_uri(uri) == shown
+
+
 @pytest.mark.parametrize("name", ["/data/a?token=1.jpg", "s3://bucket/a.jpg?signature=1", "http:/a?token=1", "a b#c"])
 def test_what_is_no_web_address_is_shown_as_it_is(name):
     assert public_uri(name) == name
