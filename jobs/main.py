@@ -7,7 +7,9 @@ import click
 
 from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError
 
-COMMANDS = ("annotate", "dataset", "demo-world", "evaluate", "manifest", "model", "train", "vocabulary")
+COMMANDS = (
+    "annotate", "dataset", "demo-world", "evaluate", "manifest", "model", "status", "train", "verify", "vocabulary",
+)  # fmt: skip
 
 
 class LazyGroup(click.Group):

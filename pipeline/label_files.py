@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.storage import StorageOptions, open_file, read_bytes
 from schemas.errors import OutputError
@@ -28,6 +29,10 @@ _COLUMNS_OF_FEW_VALUES = ["vocabulary", "status", "error_stage", "error_kind", "
 _ROWS_A_WRITE = 16  # a page may end after so many rows; a mask can have megabytes
 _TAIL_BYTES = 2**17  # holds the footer of a shard with some 800 classes, so that one read is enough
 _PARQUET_END_BYTES = 8  # the length of the footer, and "PAR1"
+_TOTALS = TypeAdapter(ShardTotals)
+
+# What Arrow raises for bytes that are not as they should be: not only its own errors.
+_DAMAGED = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
 
 
 def label_file_bytes(rows: list[LabelRow], identity: dict[str, Any]) -> bytes:
@@ -98,36 +103,83 @@ def _add_class(totals: ShardTotals, class_id: int, name: str, pixels: int, pictu
     sums["pictures"] += pictures
 
 
+class LabelFileError(OutputError):
+    """A file that is damaged or no label file; `found` says what it is instead."""
+
+    def __init__(self, uri: str, found: str) -> None:
+        self.found = found
+        expected = f"expected a label file of schema version {SCHEMA_VERSION}"
+        super().__init__(
+            f"{public_uri(uri)}: found {found}, {expected}; remove the file and run `escnet annotate` again"
+        )
+
+
 def read_footer(uri: str, options: StorageOptions) -> dict[str, Any]:
     """The identity, `schema_version` and `totals` (as JSON has them) of a label file, without reading its rows."""
-    try:
-        metadata = pq.read_metadata(pa.BufferReader(_read_end(uri, options))).metadata
-    except (pa.ArrowException, OSError) as error:
-        raise _not_a_label_file(uri, "no readable Parquet footer") from error
-    if FOOTER_KEY not in (metadata or {}):
-        raise _not_a_label_file(uri, f"a Parquet file without {FOOTER_KEY.decode()} in its footer")
-    footer = json.loads(metadata[FOOTER_KEY])
-    if footer["schema_version"] != SCHEMA_VERSION:
-        raise _not_a_label_file(uri, f"schema version {footer['schema_version']}")
-    return footer
+    return footer_of(read_metadata(uri, options), uri)
 
 
 def read_totals(uri: str, options: StorageOptions) -> ShardTotals:
     """The totals in the footer of a label file."""
-    totals = read_footer(uri, options)["totals"]
-    return ShardTotals(**{**totals, "classes": {int(key): sums for key, sums in totals["classes"].items()}})
+    return footer_totals(read_footer(uri, options), uri)
+
+
+def read_metadata(uri: str, options: StorageOptions) -> pq.FileMetaData:
+    """What Parquet itself says at the end of a label file, read without its rows."""
+    return metadata_of(_read_end(uri, options), uri)
+
+
+def metadata_of(data: bytes, uri: str) -> pq.FileMetaData:
+    """The same from the bytes of the file, or of its end."""
+    try:
+        return pq.read_metadata(pa.BufferReader(data))
+    except _DAMAGED as error:
+        raise LabelFileError(uri, "no readable Parquet footer") from error
+
+
+def footer_of(metadata: pq.FileMetaData, uri: str) -> dict[str, Any]:
+    """The footer that `read_footer` gives, from the metadata of the file named `uri`."""
+    try:
+        text = (metadata.metadata or {}).get(FOOTER_KEY)
+        footer = None if text is None else json.loads(text)
+    except _DAMAGED as error:
+        raise LabelFileError(uri, f"a footer whose {FOOTER_KEY.decode()} is no JSON") from error
+    if footer is None:
+        raise LabelFileError(uri, f"a Parquet file without {FOOTER_KEY.decode()} in its footer")
+    if not isinstance(footer, dict) or not isinstance(footer.get("totals"), dict):
+        raise LabelFileError(uri, f"a footer whose {FOOTER_KEY.decode()} has no totals")
+    if footer.get("schema_version") != SCHEMA_VERSION:
+        raise LabelFileError(uri, f"schema version {footer.get('schema_version')}")
+    return footer
+
+
+def footer_totals(footer: dict[str, Any], uri: str) -> ShardTotals:
+    """The totals in a footer of the file named `uri`."""
+    try:
+        totals = _TOTALS.validate_python(footer["totals"])
+    except ValidationError as error:
+        raise LabelFileError(uri, "a footer whose totals are none") from error
+    kinds = {"name": str, "pixels": int, "pictures": int}
+    if any({key: type(value) for key, value in sums.items()} != kinds for sums in totals.classes.values()):
+        raise LabelFileError(uri, "a footer whose totals are none")
+    return totals
 
 
 def read_rows(uri: str, options: StorageOptions) -> list[LabelRow]:
     """All rows of a label file, with the checksums of its pages verified."""
-    data = read_bytes(uri, options)
+    return rows_of(read_bytes(uri, options), uri)
+
+
+def rows_of(data: bytes, uri: str) -> list[LabelRow]:
+    """The same from the bytes of the file named `uri`."""
     try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise _not_a_label_file(uri, "Parquet that cannot be read") from error
-    if not table.schema.equals(LABEL_SCHEMA):
-        raise _not_a_label_file(uri, f"columns {table.column_names}")
-    return [LabelRow(**row) for row in table.to_pylist()]
+        # One thread: whoever reads many files has threads or processes of their own.
+        table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
+        if not table.schema.equals(LABEL_SCHEMA):
+            raise LabelFileError(uri, f"columns {', '.join(table.column_names)}")
+        return [LabelRow(**row) for row in table.to_pylist()]
+    except _DAMAGED as error:
+        raise LabelFileError(uri, "Parquet that cannot be read") from error
 
 
 def _read_end(uri: str, options: StorageOptions) -> bytes:
@@ -141,8 +193,3 @@ def _read_end(uri: str, options: StorageOptions) -> bytes:
             if needed <= n_bytes or n_bytes >= size:
                 return end
             n_bytes = needed
-
-
-def _not_a_label_file(uri: str, found: str) -> OutputError:
-    expected = f"expected a label file of schema version {SCHEMA_VERSION}"
-    return OutputError(f"{public_uri(uri)}: found {found}, {expected}; remove the file and run `escnet annotate` again")
