@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.options import image_root, storage
+from schemas.errors import one_line
 
 if TYPE_CHECKING:
     from pipeline.listing import SourceSummary
@@ -94,7 +95,8 @@ def show(file: str, limit: int, endpoint_url: str | None, profile: str | None) -
     click.echo(f"{_counted(n_rows)}, {_size_text(size)}")
     for name, counted in (("vocabularies", vocabularies), ("splits", splits)):
         if counted:
-            click.echo(f"{name}: " + ", ".join(f"{value} {count:,}" for value, count in sorted(counted.items())))
+            values = ", ".join(f"{value} {count:,}" for value, count in sorted(counted.items()))
+            click.echo(one_line(f"{name}: {values}"))
 
 
 def _summary_lines(output: str, summary: "SourceSummary") -> list[str]:
@@ -105,7 +107,7 @@ def _summary_lines(output: str, summary: "SourceSummary") -> list[str]:
         lines.append(f"  no pictures, left out: {summary.other_files_text()}")
     if summary.ignored_columns:
         lines.append(f"  columns that mean nothing here, left out: {', '.join(sorted(summary.ignored_columns))}")
-    return lines
+    return list(map(one_line, lines))
 
 
 def _echo_rows(rows: list["ManifestRow"]) -> None:

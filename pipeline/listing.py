@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.storage import STORAGE_ERRORS, Location, StorageOptions, join, locate, storage_error
-from schemas.errors import SourceError
+from schemas.errors import SourceError, one_line
 from schemas.manifest import IMAGE_SUFFIXES
 
 _NAMES_A_BATCH = 65_536
@@ -38,7 +38,7 @@ class SourceSummary:
     def other_files_text(self) -> str:
         """Such as "3 .txt, 1 hidden", the most frequent first; "" if there is nothing else."""
         counted = sorted(self.other_files.items(), key=lambda item: (-item[1], item[0]))
-        return ", ".join(f"{count:,} {what}" for what, count in counted)
+        return one_line(", ".join(f"{count:,} {what}" for what, count in counted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def find_files(
     """
     place = locate(root, options)
     if place.is_local:
-        yield from _find_local(place.path, "", (), summary, enters)
+        yield from _find_local(place.path, summary, enters)
         return
     for found in _find_remote(place, prefix):
         if any(_is_hidden(part) for part in found.path.split("/")):
@@ -101,35 +101,48 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _find_local(
-    folder: str,
-    below: str,
-    ancestors: tuple[tuple[int, int], ...],
-    summary: SourceSummary,
-    enters: Callable[[str], bool],
-) -> Iterator[FoundFile]:
-    """Files below `folder`, which is at `below` ("" or "a/b/") under the root."""
-    try:
-        status = os.stat(folder)
-        names = _sorted_names(folder)
-    except OSError as error:
-        raise storage_error(error, folder, SourceError) from error
-    identity = status.st_dev, status.st_ino
-    if identity in ancestors:
-        summary.other_files["link to a folder above it"] += 1
-        return
-    for encoded in names:
-        name = _decode(encoded.as_py(), folder)
-        path = os.path.join(folder, name)
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder in the middle of its listing; `below` is where it is under the root: "" or "a/b/"."""
+
+    path: str
+    below: str
+    names: Iterator[Any]  # Arrow scalars
+    identity: tuple[int, int]
+
+
+def _find_local(root: str, summary: SourceSummary, enters: Callable[[str], bool]) -> Iterator[FoundFile]:
+    """Files below `root`, however deep: the folders that are open are a list, not calls within calls."""
+    opened = [_open_folder(root, "")]
+    while opened:
+        folder = opened[-1]
+        encoded = next(folder.names, None)
+        if encoded is None:
+            opened.pop()
+            continue
+        name = _decode(encoded.as_py(), folder.path)
+        path, below = os.path.join(folder.path, name), folder.below + name
         if _is_hidden(name.removesuffix("/")):
             summary.other_files["hidden"] += 1
         elif name.endswith("/"):
-            if enters(below + name[:-1]):
-                yield from _find_local(path[:-1], below + name, (*ancestors, identity), summary, enters)
-        elif (found := _look_at(path, below + name)) is not None:
+            if enters(below[:-1]):
+                inner = _open_folder(path[:-1], below)
+                if any(inner.identity == outer.identity for outer in opened):
+                    summary.other_files["link to a folder above it"] += 1
+                else:
+                    opened.append(inner)
+        elif (found := _look_at(path, below)) is not None:
             yield found
         else:
             summary.other_files["not a file"] += 1
+
+
+def _open_folder(path: str, below: str) -> _Folder:
+    try:
+        status = os.stat(path)
+        return _Folder(path, below, iter(_sorted_names(path)), (status.st_dev, status.st_ino))
+    except OSError as error:
+        raise storage_error(error, path, SourceError) from error
 
 
 def _sorted_names(folder: str) -> pa.Array:

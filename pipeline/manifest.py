@@ -7,7 +7,8 @@ the uri below that folder. Errors name the file and the row (the line, in CSV an
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import IO, Any
@@ -18,15 +19,18 @@ import pyarrow.parquet as pq
 from pipeline.listing import SourceSummary, suffix_of_uri
 from pipeline.manifest_rows import COLUMNS, RowReader
 from pipeline.storage import STORAGE_ERRORS, StorageOptions, exists, new_file, open_file, storage_error
-from schemas.errors import ManifestError, OutputError
+from schemas.errors import ManifestError, OutputError, one_line
 from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, public_uri
 
 _SUFFIXES_TEXT = ".parquet, .csv or .jsonl"
 _ROWS_A_BATCH = 16_384
 _PICTURES_A_BATCH = 32
 _BYTES_A_BATCH = 2**26  # of pictures in a row group
+_COLUMNS_SHOWN = 50
 _LONGEST_CSV_FIELD = 2**20  # characters; the csv module's own limit is shorter than some signed addresses
 
+# What Arrow raises of damaged files, and of values that Python has no place for, such as dates in the year 300,000.
+_PARQUET_ERRORS = (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError)
 _TEXT_COLUMNS = tuple(column for column in COLUMNS if column != "image")
 _ALWAYS_READ = ("uri", "image_id")  # to be there and empty is an error; to be absent is none
 
@@ -45,7 +49,7 @@ def read_manifest(
         columns, raw_rows = _open_format(uri, file)
         check_columns(uri, columns)
         if summary is not None:
-            summary.ignored_columns |= set(columns) - set(COLUMNS)
+            summary.ignored_columns |= set(map(one_line, columns)) - set(COLUMNS)
         reader = RowReader(uri, options)
         yield from _batches(reader.row(where, values) for where, values in raw_rows)
 
@@ -53,18 +57,22 @@ def read_manifest(
 def check_columns(uri: str, columns: list[str]) -> None:
     """Refuse a manifest without a `uri` column, or with two columns of one name."""
     if "uri" not in columns:
-        raise ManifestError(f"{public_uri(uri)}: missing column 'uri', found {columns}; see `escnet manifest --help`")
-    repeated = sorted({column for column in columns if columns.count(column) > 1})
+        shown = columns[:_COLUMNS_SHOWN]
+        more = f" and {len(columns) - len(shown)} more" if len(columns) > len(shown) else ""
+        raise ManifestError(
+            f"{public_uri(uri)}: missing column 'uri', found {shown}{more}; see `escnet manifest --help`"
+        )
+    repeated = sorted(column for column, count in Counter(columns).items() if count > 1)
     if repeated:
         raise ManifestError(f"{public_uri(uri)}: more than one column is named {repeated}; keep one of each")
 
 
 def open_parquet(uri: str, file: IO[bytes]) -> pq.ParquetFile:
     """Open a Parquet file; a file that is none, or a damaged one, is a ManifestError."""
-    try:
-        return pq.ParquetFile(file)
-    except pa.ArrowException as error:
-        raise _unreadable(uri, "Parquet", error) from error
+    with _reading_parquet(uri, lambda: "Parquet"):
+        parquet = pq.ParquetFile(file)
+        parquet.schema_arrow.names  # noqa: B018  # names are decoded when they are asked for
+        return parquet
 
 
 def parquet_rows(uri: str, parquet: pq.ParquetFile, columns: list[str]) -> Iterator[RawRow]:
@@ -75,15 +83,13 @@ def parquet_rows(uri: str, parquet: pq.ParquetFile, columns: list[str]) -> Itera
     fields = [parquet.schema_arrow.field(column).type for column in columns]
     batch_size = _ROWS_A_BATCH if all(map(_is_small, fields)) else _PICTURES_A_BATCH
     number = 0
-    try:
+    with _reading_parquet(uri, lambda: f"Parquet after row {number}"):
         for batch in parquet.iter_batches(batch_size=batch_size, columns=columns):
             # A column without a value is left out of every row: most manifests fill two or three of twelve.
             named = [n for n in columns if n in _ALWAYS_READ or batch.column(n).null_count < batch.num_rows]
             for values in batch.select(named).to_pylist():
                 number += 1
                 yield f"row {number}", values
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise _unreadable(uri, f"Parquet after row {number}", error) from error
 
 
 def write_manifest(rows: Iterable[ManifestRow], uri: str, options: StorageOptions, *, replace: bool = False) -> int:
@@ -117,6 +123,18 @@ def _reading(uri: str) -> Iterator[None]:
         raise ManifestError(f"{public_uri(uri)}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except STORAGE_ERRORS as error:
         raise storage_error(error, uri, ManifestError) from error
+
+
+@contextmanager
+def _reading_parquet(uri: str, expected: Callable[[], str]) -> Iterator[None]:
+    try:
+        yield
+    except _PARQUET_ERRORS as error:
+        raise _unreadable(uri, expected(), error) from error
+    except OSError as error:
+        if type(error) is not OSError or error.errno is not None or error.__cause__ is not None:
+            raise  # storage's; Arrow's own, of broken footers and pages, says nothing but a message
+        raise _unreadable(uri, expected(), error) from error
 
 
 def _unreadable(uri: str, expected: str, error: Exception) -> ManifestError:
@@ -171,7 +189,7 @@ def _jsonl_format(uri: str, text: io.TextIOWrapper) -> tuple[list[str], Iterator
                 continue
             try:
                 values = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ManifestError(f"{public_uri(uri)}: line {number}: no valid JSON ({error})") from error
             if not isinstance(values, dict):
                 raise ManifestError(f'{public_uri(uri)}: line {number}: expected an object such as {{"uri": ...}}')

@@ -2,6 +2,8 @@
 
 import math
 import posixpath
+import re
+import reprlib
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -12,7 +14,9 @@ from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, is_web_address, publi
 COLUMNS = tuple(MANIFEST_SCHEMA.names)
 _LARGEST = {"width": 2**31 - 1, "height": 2**31 - 1}
 _LARGEST_INT64 = 2**63 - 1
+_SHOWN_CHARACTERS = 200
 _INTEGERS = ("width", "height", "size_bytes", "byte_offset", "byte_length")
+_MISTYPED_ADDRESS = re.compile(r"\s+[A-Za-z][A-Za-z0-9+.-]*://")  # in CSV: `name, https://...`
 _TEXTS = ("etag", "vocabulary", "split")
 
 
@@ -57,6 +61,9 @@ class RowReader:
         return row
 
     def _address(self, name: str, column: str, where: str) -> str:
+        if _MISTYPED_ADDRESS.match(name):
+            shown = public_uri(name)
+            raise ManifestError(f"{where}: {column} is {shown!r}, which begins with a space; take it away")
         try:
             uri = self._resolve(name)
             if is_web_address(uri):
@@ -91,9 +98,9 @@ def _text(value: Any, column: str, where: str) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise ManifestError(f"{where}: {column} is {value!r}, expected text")
+        raise ManifestError(f"{where}: {column} is {_shown(value)}, expected text")
     if not value.isascii() and not _is_unicode(value):
-        raise ManifestError(f"{where}: {column} is {value!r}, which is no valid Unicode")
+        raise ManifestError(f"{where}: {column} is {_shown(value)}, which is no valid Unicode")
     return value
 
 
@@ -115,8 +122,14 @@ def _integer(value: Any, column: str, where: str) -> int | None:
         number = -1
     is_same = isinstance(value, str) or number == value
     if not is_same or isinstance(value, bool) or not 0 <= number <= _LARGEST.get(column, _LARGEST_INT64):
-        raise ManifestError(f"{where}: {column} is {value!r}, expected a whole number from 0")
+        raise ManifestError(f"{where}: {column} is {_shown(value)}, expected a whole number from 0")
     return number
+
+
+def _shown(value: Any) -> str:
+    """A value as Python spells it, less what is too long for a line."""
+    text = reprlib.repr(value) if isinstance(value, list | dict) else repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
 
 
 def image_bytes(value: Any, where: str) -> bytes | None:

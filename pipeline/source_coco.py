@@ -2,14 +2,17 @@
 
 import json
 import posixpath
+import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline.storage import StorageOptions, exists, join, locate, read_bytes
 from schemas.errors import SourceError
 from schemas.manifest import ManifestRow, public_uri
 
 _PICTURES_TRIED = 5
+_UNNAMEABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def list_coco(
@@ -27,25 +30,28 @@ def list_coco(
     """
     name = public_uri(uri)
     images = _read_images(uri, options)
-    for number, image in enumerate(images, start=1):
+    for number, image in enumerate(images):
         if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or not image["file_name"]:
-            raise SourceError(f"{name}: images[{number - 1}] has no file_name, expected the name of a picture")
+            raise SourceError(f"{name}: images[{number}] has no file_name, expected the name of a picture")
+        _check_name(image["file_name"], "file_name", f"{name}: images[{number}]")
     if not images:
         return
     root = _find_root(uri, options, images, image_root)
     for number, image in enumerate(images):
+        where = f"{name}: images[{number}]"
         yield ManifestRow(
             image_id=image["file_name"],
-            uri=image["coco_url"] if root is None else _below(root, image["file_name"]),
-            width=_side(image, "width", f"{name}: images[{number}]"),
-            height=_side(image, "height", f"{name}: images[{number}]"),
+            uri=_coco_url(image, where) if root is None else _below(root, image["file_name"]),
+            width=_side(image, "width", where),
+            height=_side(image, "height", where),
         )
 
 
 def _read_images(uri: str, options: StorageOptions) -> list[dict[str, Any]]:
+    data = read_bytes(uri, options)
     try:
-        found = json.loads(read_bytes(uri, options))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{public_uri(uri)}: no valid JSON ({error})") from error
     images = found.get("images") if isinstance(found, dict) else None
     if not isinstance(images, list):
@@ -79,8 +85,26 @@ def _below(root: str, file_name: str) -> str:
     return file_name if file_name.startswith("/") or "://" in file_name else join(root, file_name)
 
 
+def _coco_url(image: dict[str, Any], where: str) -> str:
+    url = str(image["coco_url"])
+    _check_name(url, "coco_url", where)
+    try:
+        is_address = bool(urlsplit(url).scheme)
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise SourceError(f"{where}: coco_url is {public_uri(url)[:200]!r}, expected an address such as https://...")
+    return url
+
+
+def _check_name(name: str, key: str, where: str) -> None:
+    """JSON can spell what no file and no address has: a NUL byte, half a surrogate pair."""
+    if _UNNAMEABLE.search(name):
+        raise SourceError(f"{where}: {key} is {public_uri(name)[:200]!r}, which no file can be named; mend it")
+
+
 def _side(image: dict[str, Any], key: str, where: str) -> int | None:
     side = image.get(key)
     if side is not None and (not isinstance(side, int) or isinstance(side, bool) or not 0 <= side < 2**31):
-        raise SourceError(f"{where}: {key} is {side!r}, expected a whole number of pixels")
+        raise SourceError(f"{where}: {key} is {repr(side)[:200]}, expected a whole number of pixels")
     return side

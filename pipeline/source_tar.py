@@ -4,6 +4,7 @@ Only headers are read, 512 bytes before each member. Names of members are names 
 ever extracted, so `../a.jpg` or `/a.jpg` harm nobody.
 """
 
+import errno
 import tarfile
 from collections.abc import Iterator
 from typing import IO
@@ -17,6 +18,9 @@ COMPRESSED_TAR_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".
 _MAGIC_OF_COMPRESSION = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")
 _HEADER_READ_BYTES = 2**16  # what a remote read fetches at least: several headers where members are small
 _TRAILER_READ_BYTES = 2**20
+_LONGEST_HEADER_BYTES = 2**20  # a name, or a member's extended attributes
+# What tarfile raises, besides its own errors, of numbers no file can have and of headers before headers without end.
+_TAR_ERRORS = (tarfile.TarError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def list_tar(uri: str, options: StorageOptions, summary: SourceSummary, below: str = "") -> Iterator[ManifestRow]:
@@ -61,15 +65,40 @@ def _is_junk(name: str) -> bool:
     return "__MACOSX" in parts or any(part.startswith(".") and part not in (".", "..") for part in parts)
 
 
+class _Headers:
+    """The file as tarfile reads it: never more at a time than a header may hold, however long a header says it is."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.tell = file.tell
+
+    def seek(self, offset: int) -> int:
+        try:
+            return self._file.seek(offset)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise tarfile.ReadError(f"a member that ends at byte {offset}") from error  # where no file ends
+
+    def read(self, n_bytes: int) -> bytes:
+        if not 0 <= n_bytes <= _LONGEST_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {n_bytes} bytes")
+        return self._file.read(n_bytes)
+
+
 def _members(uri: str, file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
+    before = 0
     try:
-        with tarfile.open(fileobj=file, mode="r:") as archive:
+        with tarfile.open(fileobj=_Headers(file), mode="r:") as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
-                archive.members = []  # type: ignore[attr-defined]  # else it keeps the headers of millions
+                archive.members = []  # else it keeps the headers of millions
+                if member.size < 0 or archive.offset <= before:  # it would lead round in a circle
+                    raise tarfile.ReadError(f"a member of {member.size} bytes")
+                before = archive.offset
                 _check_name(uri, member.name)
                 yield member
             _check_end(uri, file, archive.offset)
-    except tarfile.TarError as error:
+    except _TAR_ERRORS as error:
         raise SourceError(f"{public_uri(uri)}: damaged or no tar ({error}); copy or write it again") from error
 
 

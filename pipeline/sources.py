@@ -48,7 +48,9 @@ def list_sources(
         SourceError, ManifestError: a source that cannot be used, or an `image_id` that stands for two pictures.
     """
     if image_root is not None and not any(suffix_of_uri(source) == ".json" for source in sources):
-        raise InputError(f"--image-root {image_root}: none of the sources is a COCO .json; leave the option out")
+        raise InputError(
+            f"--image-root {public_uri(image_root)}: none of the sources is a COCO .json; leave the option out"
+        )
 
     def rows(into: SourceSummary) -> Iterator[ManifestRow]:
         for source in sources:

@@ -170,7 +170,9 @@ def _explain(file_name: str, error: ValidationError, place: Callable[[Path], Pla
 
 def _mismatch(problem: ErrorDetails, path: Path, written: str | None) -> str:
     """What was found where something else was expected."""
-    key = next(part for part in reversed(path) if isinstance(part, str))
+    key = next((part for part in reversed(path) if part in _EXPECTED), None)
+    if key is None:  # a key that is no Unicode, for which pydantic has no place
+        return f"found {describe(problem['input'])}, which is no valid Unicode; write it again"
     expected = _EXPECTED[key]
     if problem["type"] == "missing":
         why = "other classes have one: give one to every class or to none; " if key == "id" else ""
