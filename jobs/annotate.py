@@ -18,6 +18,8 @@ Examples:
         --output s3://bucket/labels/ --address auto --actors 16
   The first hundred pictures of a manifest:
     escnet annotate manifest.parquet --vocabulary words.txt --model my.safetensors --output try/ --limit 100
+  The folder has changed, or the words have: a new output, in which only what differs is labelled anew:
+    escnet annotate photos/ --vocabulary ade20k-150 --model my.safetensors --update labels/ --output labels-2/
   Everything in a job file; options on the command line win:
     escnet annotate --job job.yaml --limit 100
 \b
@@ -53,6 +55,11 @@ def _read_job_file(ctx: click.Context, _: click.Parameter, path: str | None) -> 
     "--model", required=True, metavar="M", help="Checkpoint, or a preset with its weights; see `escnet model list`."
 )
 @click.option("--output", required=True, metavar="URI", help="Folder or object-storage prefix for the labels.")
+@click.option(
+    "--update",
+    metavar="OLD",
+    help="Output of an earlier job, which stays as it is: what is the same there is copied, only the rest is labelled.",
+)
 @click.option(
     "--job",
     metavar="FILE",
@@ -107,6 +114,13 @@ def _read_job_file(ctx: click.Context, _: click.Parameter, path: str | None) -> 
     default=178_956_970,
     show_default=True,
     help="Pictures with more pixels become failed rows (too_large).",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600,
+    show_default=True,
+    help="Seconds that one picture may take to be fetched, decoded, segmented or encoded before it is a failed row.",
 )
 @click.option(
     "--max-failed",

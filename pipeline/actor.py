@@ -1,13 +1,14 @@
 """The Ray actor: a replica of the model with a shard runner around it, and nothing else."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from escnet.models import ResolvedModel
-from pipeline.shard import Counts, Segmenter, ShardResult, ShardRunner
+from pipeline.orders import RunnerReport, Segmenter, ShardOrder, ShardResult
+from pipeline.shard import ShardRunner
 from pipeline.storage import StorageOptions
-from schemas.job import LabelOptions, ShardRef
+from schemas.job import DEFAULT_TIMEOUT_S, LabelOptions, ShardRef
 from schemas.vocabulary import Vocabulary
 
 SHARDS_AT_ONCE = 2  # one with the model, one filling its window
@@ -36,6 +37,8 @@ class ReplicaSetup:
     output: str
     storage: StorageOptions
     identity: dict
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    redo_kinds: frozenset[str] | None = None  # see `ShardRunner`
     load_segmenter: Callable[["ReplicaSetup"], Segmenter] = load_segmenter  # tests of all the rest put in a stand-in
 
 
@@ -56,13 +59,17 @@ class Replica:
         self._ready()
         return _unknown_words(self._setup)
 
-    def annotate_shard(self, ref: ShardRef, publish_failures: bool) -> ShardResult:
-        """Label one shard and publish its file, unless every picture failed and that is not to be published."""
-        return self._ready().run(ref, publish_failures)
+    def annotate_shard(self, order: ShardOrder) -> ShardResult:
+        """Label one shard and publish its file; see `ShardRunner.run`."""
+        return self._ready().run(order)
 
-    def counts(self) -> dict[str, Counts]:
-        """How far the shards at hand are, by shard id."""
-        return {} if self._runner is None else self._runner.counts()
+    def try_pictures(self, ref: ShardRef, positions: Sequence[int]) -> None:
+        """Work on some pictures of a shard and publish nothing; see `ShardRunner.try_pictures`."""
+        self._ready().try_pictures(ref, positions)
+
+    def report(self) -> RunnerReport:
+        """How far the shards at hand are, and what the model is stuck at."""
+        return RunnerReport() if self._runner is None else self._runner.report()
 
     def _ready(self) -> ShardRunner:
         with self._lock:
@@ -82,6 +89,8 @@ def make_runner(setup: ReplicaSetup) -> ShardRunner:
         batch_size=setup.options.batch_size,
         max_pixels=setup.options.max_pixels,
         identity=setup.identity,
+        timeout_s=setup.timeout_s,
+        redo_kinds=setup.redo_kinds,
     )
 
 

@@ -12,21 +12,25 @@ from dataclasses import dataclass
 from pipeline.actor import ReplicaSetup, load_segmenter
 from pipeline.labelling import label_shards
 from pipeline.lock import lock_output
+from pipeline.orders import Segmenter
 from pipeline.output import absolute_uri, done_shards, read_job, shard_totals, storing, sweep
 from pipeline.placement import ray_cluster, this_machine
 from pipeline.plan import read_plan
 from pipeline.planning import plan_job
 from pipeline.resolve import resolve_job
-from pipeline.shard import Segmenter
 from pipeline.sources import SourceSummary
 from pipeline.storage import StorageOptions
-from schemas.job import JobRequest
+from pipeline.update import refuse_overlap, take_over
+from schemas.job import JobRequest, UpdateCounts
 from schemas.labels import ShardTotals
 
 
 @dataclass(frozen=True)
 class JobReport:
-    """What became of a job. `totals` are over the whole output, earlier runs included."""
+    """What became of a job. `totals` are over the whole output, earlier runs included.
+
+    `n_shards_taken_over` are those that this run copied from the output that the job updates.
+    """
 
     output: str
     n_rows: int
@@ -37,6 +41,9 @@ class JobReport:
     totals: ShardTotals
     sources: SourceSummary
     is_random: bool
+    update_of: str | None = None
+    update_counts: UpdateCounts | None = None
+    n_shards_taken_over: int = 0
 
     @property
     def n_failed(self) -> int:
@@ -59,7 +66,7 @@ def annotate(request: JobRequest, *, load_segmenter: Callable[[ReplicaSetup], Se
     """
     started = time.monotonic()
     storage = StorageOptions(endpoint_url=request.endpoint_url, profile=request.profile)
-    request = request.model_copy(update={"output": absolute_uri(request.output, storage)})
+    request = _placed(request, storage)
     with ExitStack() as stack:
         nodes = this_machine() if request.address is None else stack.enter_context(ray_cluster(request.address))
         job = resolve_job(request, storage, nodes)
@@ -71,18 +78,35 @@ def annotate(request: JobRequest, *, load_segmenter: Callable[[ReplicaSetup], Se
         record = plan_job(job, sources)
         shards = read_plan(record.manifest.files, request.output, storage)
         done = done_shards(request.output, storage)
-        remaining = [shard for shard in shards if shard.shard_id not in done]
-        totals = shard_totals((s.shard_id for s in shards if s.shard_id in done), request.output, storage)
+        missing = [shard for shard in shards if shard.shard_id not in done]
+        taken: set[str] = set()
+        if missing and request.update is not None:
+            taken = take_over(missing, len(shards), request.update, request.output, storage)
+        remaining = [shard for shard in missing if shard.shard_id not in taken]
+        left = {shard.shard_id for shard in remaining}
+        totals = shard_totals((s.shard_id for s in shards if s.shard_id not in left), request.output, storage)
         if remaining:
             totals = label_shards(job, remaining, record.manifest, totals, load_segmenter)
     return JobReport(
         output=request.output,
         n_rows=record.manifest.n_rows,
         n_shards=len(shards),
-        n_shards_before=len(shards) - len(remaining),
+        n_shards_before=len(shards) - len(missing),
         n_rows_now=sum(shard.n_rows for shard in remaining),
         seconds=time.monotonic() - started,
         totals=totals,
         sources=sources,
         is_random=job.model.is_random,
+        update_of=record.update_of,
+        update_counts=record.update_counts,
+        n_shards_taken_over=len(taken),
     )
+
+
+def _placed(request: JobRequest, storage: StorageOptions) -> JobRequest:
+    """The request with places that are the same for every process, and of which none is written into for another."""
+    output, update = absolute_uri(request.output, storage), request.update
+    if update is not None:
+        update = absolute_uri(update, storage).rstrip("/") or "/"
+        refuse_overlap(update, output, storage)
+    return request.model_copy(update={"output": output, "update": update})

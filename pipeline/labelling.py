@@ -7,12 +7,12 @@ from contextlib import ExitStack, contextmanager
 
 from pipeline.actor import ReplicaSetup
 from pipeline.label_files import merge_totals
+from pipeline.orders import Segmenter
 from pipeline.output import done_shards
 from pipeline.placement import ray_cluster
 from pipeline.progress import Progress
 from pipeline.resolve import ResolvedJob
 from pipeline.scheduler import run_shards
-from pipeline.shard import Segmenter
 from pipeline.summary import start_line
 from schemas.errors import JobFailedError, StoppedError
 from schemas.job import ManifestRecord, ShardRef
@@ -29,7 +29,14 @@ def label_shards(
     """Run the shards that are left; the totals of the whole output."""
     identity = {"model": job.model.fingerprint, "options": job.options.model_dump()}
     setup = ReplicaSetup(
-        job.model, job.vocabularies, job.options, job.request.output, job.storage, identity, load_segmenter
+        job.model,
+        job.vocabularies,
+        job.options,
+        job.request.output,
+        job.storage,
+        identity,
+        timeout_s=job.request.timeout,
+        load_segmenter=load_segmenter,
     )
     n_actors = min(job.placement.n_actors, len(remaining))
     totals, terminated = before, threading.Event()

@@ -5,35 +5,32 @@ pictures and encode the last ones. `run` may be called from two threads at once:
 its window while the first holds the model, so that the model does not wait between shards.
 """
 
-import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, cast
-
-import numpy as np
+from typing import Any
 
 from pipeline.budget import PixelBudget
-from pipeline.decode import decode
-from pipeline.encode import encode_picture, failed_row
-from pipeline.fetch import fetch
-from pipeline.label_files import label_file_bytes, totals_of
+from pipeline.encode import failed_row
+from pipeline.label_files import label_file_bytes, read_rows, totals_of
+from pipeline.orders import Counts, RunnerReport, Segmenter, ShardOrder, ShardResult, Stuck
 from pipeline.output import storing
 from pipeline.plan import read_shard_rows
-from pipeline.storage import StorageOptions, join, write_new
-from schemas.errors import ErrorStage, JobFailedError, PictureError
-from schemas.job import ShardRef
-from schemas.labels import FAILED, LABELLED, LabelRow, ShardTotals
+from pipeline.safe_batches import SafeBatches
+from pipeline.stages import encode_label, read_picture, too_late
+from pipeline.storage import StorageOptions, join, write_new, write_replace
+from pipeline.timed_pool import TimedPool
+from schemas.errors import JobFailedError, PictureError
+from schemas.job import DEFAULT_TIMEOUT_S, ShardRef
+from schemas.labels import FAILED, LABELLED, LabelRow
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import ManifestRow
 from schemas.vocabulary import Vocabulary
-
-if TYPE_CHECKING:  # torch stays out of the driver
-    from escnet.scoring import Segmentation
 
 N_READ_THREADS = 4  # fetching waits for the network; decoding and resizing release the GIL
 N_ENCODE_THREADS = 2
@@ -41,47 +38,6 @@ WINDOW_BATCHES = 3  # batches of prepared pictures kept ready
 MIN_WINDOW = 8
 READ_PIXELS = 64 * 2**20  # decoded at a time, some 7 bytes a pixel; a larger picture is decoded alone
 ENCODE_PIXELS = 32 * 2**20  # label maps waiting to be encoded or being so, some 10 bytes a pixel
-
-log = logging.getLogger(__name__)
-
-
-class Prepared(Protocol):
-    """A picture at the network's resolution, and the size of the original."""
-
-    size_hw: tuple[int, int]
-
-
-class Segmenter(Protocol):
-    """What the runner needs of the model; `escnet.segmenter.Segmenter` is the real one."""
-
-    def compile(self, vocabulary: Vocabulary) -> Any: ...
-    def prepare(self, picture: np.ndarray) -> Any: ...  # a `Prepared`
-    def segment(self, batch: Sequence[Any], vocabulary: Any) -> list["Segmentation"]: ...
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Pictures of a shard, or of a job, so far."""
-
-    labelled: int = 0
-    failed: int = 0
-
-    @property
-    def done(self) -> int:
-        return self.labelled + self.failed
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.labelled + other.labelled, self.failed + other.failed)
-
-
-@dataclass(frozen=True)
-class ShardResult:
-    """What became of one shard. A shard is withheld if all its pictures failed and that was not to be published."""
-
-    shard_id: str
-    totals: ShardTotals
-    is_withheld: bool
-    last_error: str
 
 
 class ShardRunner:
@@ -92,6 +48,9 @@ class ShardRunner:
         compiled: by vocabulary name, the vocabulary and what `segmenter.segment` takes for it.
         output: URI of the dataset.
         identity: what every label file's footer says of the job, besides the shard's own numbers.
+        timeout_s: how long a picture may take at each stage.
+        redo_kinds: of shards that have label files, do only the rows that failed so again and replace the files;
+            None labels shards that have none.
     """
 
     def __init__(
@@ -104,6 +63,8 @@ class ShardRunner:
         batch_size: int,
         max_pixels: int,
         identity: dict,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        redo_kinds: frozenset[str] | None = None,
     ) -> None:
         self._segmenter = segmenter
         self._compiled = compiled
@@ -112,147 +73,193 @@ class ShardRunner:
         self._batch_size = batch_size
         self._max_pixels = max_pixels
         self._identity = identity
+        self._timeout_s = timeout_s
+        self._redo_kinds = redo_kinds
         self._at_hand: dict[str, Counts] = {}
+        self._at_model: tuple[Stuck, float] | None = None  # what the model works on, and since when
         self._counts_lock = threading.Lock()
-        self._read_pool = ThreadPoolExecutor(N_READ_THREADS, thread_name_prefix="read")
+        self._batches = SafeBatches(segmenter.segment)
+        self._read_pool = TimedPool(N_READ_THREADS, timeout_s, "read")
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")  # shards take turns, first come first
-        self._encode_pool = ThreadPoolExecutor(N_ENCODE_THREADS, thread_name_prefix="encode")
+        self._encode_pool = TimedPool(N_ENCODE_THREADS, timeout_s, "encode")
         self._read_budget = PixelBudget(READ_PIXELS)
         self._encode_budget = PixelBudget(ENCODE_PIXELS)
 
-    def run(self, ref: ShardRef, publish_failures: bool = True) -> ShardResult:
-        """Label one shard and publish its file, unless every picture failed and that is not to be published.
+    def run(self, order: ShardOrder) -> ShardResult:
+        """Label one shard and publish its file, or do failed rows of a published one again.
 
         Raises:
             JobFailedError: the output cannot be read or written.
         """
+        ref = order.ref
+        rows = self._rows(ref)
+        given = {position: failed_row(rows[position], ref.vocabulary, why) for position, why in order.poison.items()}
+        if self._redo_kinds is not None:
+            given = {**self._kept(ref), **given}
+        with self._counting(ref):
+            labels = self._label(ref, rows, given)
+        return self._publish(
+            order, labels, [label for i, label in enumerate(labels) if i not in given or i in order.poison]
+        )
+
+    def try_pictures(self, ref: ShardRef, positions: Sequence[int]) -> None:
+        """Work on some pictures of a shard and publish nothing: does the process live through it?"""
+        rows, tried = self._rows(ref), set(positions)
+        skipped = PictureError("segment", "internal", "not tried")
+        given = {i: failed_row(row, ref.vocabulary, skipped) for i, row in enumerate(rows) if i not in tried}
+        with self._counting(ref):
+            self._label(ref, rows, given)
+
+    def report(self) -> RunnerReport:
+        """How far the shards at hand are, and what the model is stuck at."""
+        at_model = self._at_model
+        if at_model is not None:
+            pictures, since = at_model
+            if time.monotonic() - since > self._timeout_s * len(pictures.positions):
+                return RunnerReport(dict(self._at_hand), pictures)
+        return RunnerReport(dict(self._at_hand))
+
+    def _rows(self, ref: ShardRef) -> list[ManifestRow]:
         with storing(self._output, JobFailedError):
-            rows = read_shard_rows(ref, self._output, self._storage)
-        vocabulary, compiled = self._compiled[ref.vocabulary]
+            return read_shard_rows(ref, self._output, self._storage)
+
+    def _kept(self, ref: ShardRef) -> dict[int, LabelRow]:
+        """By position, the rows of a label file that are not to be done again."""
+        uri = self._label_uri(ref)
+        with storing(uri, JobFailedError):
+            labels = read_rows(uri, self._storage)
+        redo = self._redo_kinds or frozenset()
+        return {i: label for i, label in enumerate(labels) if label.error_kind not in redo}
+
+    @contextmanager
+    def _counting(self, ref: ShardRef) -> Iterator[None]:
         self._at_hand[ref.shard_id] = Counts()
         try:
-            window = max(MIN_WINDOW, WINDOW_BATCHES * self._batch_size)
-            ready = _in_order(self._read_pool, self._read, rows, window=window)
-            done = self._model_thread.submit(self._segment_all, ref, rows, ready, vocabulary, compiled).result()
-            labels = [future.result() for future in done]
+            yield
         finally:
             del self._at_hand[ref.shard_id]
-        return self._publish(ref, labels, vocabulary, publish_failures)
 
-    def counts(self) -> dict[str, Counts]:
-        """How far the shards at hand are, by shard id."""
-        return dict(self._at_hand)
+    def _label(self, ref: ShardRef, rows: list[ManifestRow], given: Mapping[int, LabelRow]) -> list[LabelRow]:
+        """A label for every row; `given` are those that stand already, by position."""
+        window = max(MIN_WINDOW, WINDOW_BATCHES * self._batch_size)
+        ready = _in_order((self._reading(row, given.get(i)) for i, row in enumerate(rows)), window=window)
+        done = self._model_thread.submit(self._segment_all, ref, rows, ready).result()
+        return [future.result() for future in done]
 
-    def _publish(
-        self, ref: ShardRef, labels: list[LabelRow], vocabulary: Vocabulary, publish_failures: bool
-    ) -> ShardResult:
-        totals = totals_of(labels)
-        is_withheld = totals.labelled == 0 and not publish_failures
+    def _label_uri(self, ref: ShardRef) -> str:
+        return join(self._output, f"{LABELS_FOLDER}/{ref.shard_id}.parquet")
+
+    def _publish(self, order: ShardOrder, labels: list[LabelRow], done_now: list[LabelRow]) -> ShardResult:
+        ref, totals = order.ref, totals_of(labels)
+        is_withheld = totals.labelled == 0 and not order.publish_failures
         if not is_withheld:
-            identity = {
-                **self._identity,
-                "shard_id": ref.shard_id,
-                "vocabulary": ref.vocabulary,
-                "vocabulary_fingerprint": vocabulary.fingerprint,
-            }
-            uri = join(self._output, f"{LABELS_FOLDER}/{ref.shard_id}.parquet")
-            with storing(uri, JobFailedError):
-                write_new(uri, label_file_bytes(labels, identity), self._storage)
+            self._write(ref, labels)
         failed = [f"{row.error_stage}/{row.error_kind}: {row.error_message}" for row in labels if row.status == FAILED]
-        return ShardResult(ref.shard_id, totals, is_withheld, failed[-1] if failed else "")
+        n_labelled = sum(label.status == LABELLED for label in done_now)
+        return ShardResult(
+            ref.shard_id,
+            totals,
+            Counts(n_labelled, len(done_now) - n_labelled),
+            is_withheld,
+            failed[-1] if failed else "",
+            self._batches.n_halved,
+        )
 
-    def _read(self, row: ManifestRow) -> Prepared | PictureError:
-        """Fetch, decode and resize one picture. A bad picture is a value, not an exception."""
-        stage: ErrorStage = "fetch"
-        try:
-            data = fetch(row, self._storage)
-            stage = "decode"
-            with ExitStack() as held:
-                decoded = decode(
-                    data,
-                    max_pixels=self._max_pixels,
-                    admit=lambda n_pixels: held.enter_context(self._read_budget.take(n_pixels)),
-                )
-                return self._segmenter.prepare(decoded)
-        except PictureError as error:
-            return error
-        except Exception as error:
-            return _unexpected(stage, error, row)
+    def _write(self, ref: ShardRef, labels: list[LabelRow]) -> None:
+        identity = {
+            **self._identity,
+            "shard_id": ref.shard_id,
+            "vocabulary": ref.vocabulary,
+            "vocabulary_fingerprint": self._compiled[ref.vocabulary][0].fingerprint,
+        }
+        uri, data = self._label_uri(ref), label_file_bytes(labels, identity)
+        with storing(uri, JobFailedError):
+            if self._redo_kinds is None:
+                write_new(uri, data, self._storage)
+            else:
+                write_replace(uri, data, self._storage)
 
-    def _segment_all(
-        self, ref: ShardRef, rows: list[ManifestRow], ready: Iterable, vocabulary: Vocabulary, compiled: Any
-    ) -> list[Future[LabelRow]]:
+    def _reading(self, row: ManifestRow, given: LabelRow | None) -> Future:
+        """The future of a prepared picture, a PictureError, or the label that stands already."""
+        if given is not None:
+            ready: Future = Future()
+            ready.set_result(given)
+            return ready
+        read = partial(
+            read_picture,
+            row=row,
+            segmenter=self._segmenter,
+            storage=self._storage,
+            max_pixels=self._max_pixels,
+            budget=self._read_budget,
+        )
+        return self._read_pool.submit(read, too_late)
+
+    def _segment_all(self, ref: ShardRef, rows: list[ManifestRow], ready: Iterable) -> list[Future[LabelRow]]:
         """Run the model over prepared pictures in batches cut by position; encoding goes on behind it."""
         done: list[Future[LabelRow]] = []
         for positions, batch in _batches(ready, self._batch_size):
-            pictures = [item for item in batch if not isinstance(item, PictureError)]
-            results = iter(self._segment(pictures, compiled))
+            results = iter(self._segment(ref, positions, batch))
             for position, item in zip(positions, batch, strict=True):
+                if isinstance(item, LabelRow):
+                    done.append(_finished(item))
+                    continue
                 size_hw = None if isinstance(item, PictureError) else item.size_hw
                 outcome = item if isinstance(item, PictureError) else next(results)
-                # The model waits here while label maps, as large as their pictures, wait to be encoded.
-                self._encode_budget.acquire(_n_pixels(size_hw))
-                done.append(self._encode_pool.submit(self._encode, ref, rows[position], vocabulary, outcome, size_hw))
+                done.append(self._submit_encoding(ref, rows[position], outcome, size_hw))
         return done
 
-    def _segment(self, pictures: list, compiled: Any) -> list:
-        """One result a picture: a segmentation or a PictureError. A batch that fails is halved until it does not."""
-        if not pictures:
-            return []
-        failure: PictureError | None = None
+    def _segment(self, ref: ShardRef, positions: list[int], batch: list) -> list:
+        """Results for those of a batch that the model is to see."""
+        seen = [i for i, item in enumerate(batch) if not isinstance(item, PictureError | LabelRow)]
+        vocabulary, compiled = self._compiled[ref.vocabulary]
+        self._at_model = (Stuck(ref.shard_id, tuple(positions[i] for i in seen)), time.monotonic())
         try:
-            return self._segmenter.segment(pictures, compiled)
-        except Exception as error:
-            failure = _segment_error(error)
-        # Out of the handler, so that what the failed call held is free again before a part of it is tried.
-        half = len(pictures) // 2
-        if not half:
-            return [failure]
-        return self._segment(pictures[:half], compiled) + self._segment(pictures[half:], compiled)
-
-    def _encode(
-        self,
-        ref: ShardRef,
-        row: ManifestRow,
-        vocabulary: Vocabulary,
-        outcome: object,
-        size_hw: tuple[int, int] | None,
-    ) -> LabelRow:
-        try:
-            label = self._encode_outcome(row, vocabulary, outcome, size_hw)
+            return self._batches.segment([batch[i] for i in seen], vocabulary.name, compiled)
         finally:
-            self._encode_budget.release(_n_pixels(size_hw))
+            self._at_model = None
+
+    def _submit_encoding(
+        self, ref: ShardRef, row: ManifestRow, outcome: object, size_hw: tuple[int, int] | None
+    ) -> Future[LabelRow]:
+        # The model waits here while label maps, as large as their pictures, wait to be encoded.
+        n_pixels = 0 if size_hw is None else size_hw[0] * size_hw[1]
+        held = ExitStack()
+        self._encode_budget.acquire(n_pixels)
+        held.callback(self._encode_budget.release, n_pixels)
+        vocabulary = self._compiled[ref.vocabulary][0]
+        encoded = self._encode_pool.submit(
+            lambda task: encode_label(task, row, vocabulary, outcome, size_hw),
+            lambda stage: failed_row(row, vocabulary.name, too_late(stage), size_hw),
+            held,
+        )
+        encoded.add_done_callback(lambda future: self._count(ref, future.result()))
+        return encoded
+
+    def _count(self, ref: ShardRef, label: LabelRow) -> None:
         with self._counts_lock:
-            self._at_hand[ref.shard_id] += Counts(1, 0) if label.status == LABELLED else Counts(0, 1)
-        return label
-
-    def _encode_outcome(
-        self, row: ManifestRow, vocabulary: Vocabulary, outcome: object, size_hw: tuple[int, int] | None
-    ) -> LabelRow:
-        if isinstance(outcome, PictureError):
-            return failed_row(row, vocabulary.name, outcome, size_hw)
-        try:
-            return encode_picture(row, vocabulary, cast("Segmentation", outcome))
-        except Exception as error:
-            return failed_row(row, vocabulary.name, _unexpected("encode", error, row), size_hw)
+            if ref.shard_id in self._at_hand:  # whoever waits for the last label may be faster than this
+                self._at_hand[ref.shard_id] += Counts(1, 0) if label.status == LABELLED else Counts(0, 1)
 
 
-def _n_pixels(size_hw: tuple[int, int] | None) -> int:
-    return 0 if size_hw is None else size_hw[0] * size_hw[1]
+def _finished(label: LabelRow) -> Future[LabelRow]:
+    future: Future[LabelRow] = Future()
+    future.set_result(label)
+    return future
 
 
-def _in_order(pool: ThreadPoolExecutor, work: Callable, items: Iterable, *, window: int) -> Iterator:
-    """Map over `items` in a pool, results in order, at most `window` of them waiting to be taken.
+def _in_order(futures: Iterable[Future], *, window: int) -> Iterator:
+    """Results in order, at most `window` of them under way or waiting to be taken.
 
     The window is filled at once, before the first result is asked for.
     """
-    source = iter(items)
-    waiting: deque[Future] = deque(pool.submit(work, item) for item in islice(source, window))
+    source = iter(futures)
+    waiting: deque[Future] = deque(islice(source, window))
 
     def results() -> Iterator:
         while waiting:
             result = waiting.popleft().result()
-            waiting.extend(pool.submit(work, item) for item in islice(source, 1))
+            waiting.extend(islice(source, 1))
             yield result
 
     return results()
@@ -270,20 +277,3 @@ def _batches(items: Iterable, size: int) -> Iterator[tuple[list[int], list]]:
             positions, batch = [], []
     if batch:
         yield positions, batch
-
-
-def _segment_error(error: Exception) -> PictureError:
-    if isinstance(error, PictureError):
-        return error
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return PictureError("segment", "out_of_memory", "not enough memory to segment this picture alone")
-    log.exception("segment failed")
-    return PictureError("segment", "internal", f"{type(error).__name__} while segmenting")
-
-
-def _unexpected(stage: ErrorStage, error: Exception, row: ManifestRow) -> PictureError:
-    """An exception nobody foresaw: logged with its traceback; the row says only what is the same in every run."""
-    if isinstance(error, MemoryError):
-        return PictureError(stage, "out_of_memory", f"not enough memory to {stage} this picture")
-    log.exception("%s failed for %s", stage, row.image_id)
-    return PictureError(stage, "internal", f"{type(error).__name__} in {stage}")

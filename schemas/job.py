@@ -1,7 +1,7 @@
 """A job: what the user asked for, what of it changes labels, and the record that an output keeps of it."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ JOB_FORMAT = "escnet-job/1"
 DEFAULT_SHARD_SIZE = 256
 DEFAULT_MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its warning limit
 DEFAULT_MAX_FAILED = 0.01
+DEFAULT_TIMEOUT_S = 600.0  # minutes are ordinary: hundreds of classes in five views on a slow core
 
 Views = Literal["sliding", "single"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -31,6 +32,7 @@ class JobRequest(_Frozen):
     vocabularies: tuple[str, ...] = Field(min_length=1)  # the first is for rows that name none
     model: str = Field(min_length=1)
     output: str = Field(min_length=1)
+    update: str | None = Field(default=None, min_length=1)  # an output whose cuts and unchanged shards are kept
     actors: int | None = Field(default=None, ge=1)
     cpus_per_actor: int = Field(default=1, ge=1)
     gpus_per_actor: float | None = Field(default=None, ge=0)
@@ -42,6 +44,7 @@ class JobRequest(_Frozen):
     batch_size: int | None = Field(default=None, ge=1)
     max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=1)
     max_failed: float = Field(default=DEFAULT_MAX_FAILED, ge=0.0, le=1.0)
+    timeout: float = Field(default=DEFAULT_TIMEOUT_S, gt=0)  # seconds, for each stage of a picture
     allow_random_weights: bool = False
     image_root: str | None = None
     endpoint_url: str | None = None
@@ -77,8 +80,16 @@ class ManifestRecord(_Frozen):
     digest: str
 
 
+class UpdateCounts(_Frozen):
+    """By how many pictures an update differs from what it updates; changed are also those of another vocabulary."""
+
+    n_new: int
+    n_changed: int
+    n_gone: int
+
+
 class JobRecord(_Frozen):
-    """The contents of an output's `job.json`."""
+    """The contents of an output's `job.json`. `update_of` is the output that this one updates, by its public URI."""
 
     format: Literal["escnet-job/1"] = "escnet-job/1"
     schema_version: int = SCHEMA_VERSION
@@ -88,6 +99,8 @@ class JobRecord(_Frozen):
     manifest: ManifestRecord
     sources: tuple[str, ...]
     versions: dict[str, str]
+    update_of: str | None = None
+    update_counts: UpdateCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +131,17 @@ def _named(model: ModelRecord) -> str:
     return f"{model.name} {model.fingerprint}"
 
 
-def differences(asked: JobRecord, found: JobRecord) -> list[str]:
-    """What of a job differs from the one an output was begun with, each as "what: found there, asked for now"."""
+def differences(asked: JobRecord, found: JobRecord, details: Mapping[str, str] | None = None) -> list[str]:
+    """What of a job differs from the one an output was begun with, each as "what: found there, asked for now".
+
+    Args:
+        details: what is known better than by two values, by what differs: "pictures", "vocabulary <name>".
+    """
     said: list[str] = []
 
     def compare(what: str, there: Any, now: Any) -> None:
         if there != now:
-            said.append(f"{what}: {there} there, {now} now")
+            said.append(f"{what}: {(details or {}).get(what) or f'{there} there, {now} now'}")
 
     compare("schema version", found.schema_version, asked.schema_version)
     if found.model.fingerprint != asked.model.fingerprint:
@@ -137,5 +154,6 @@ def differences(asked: JobRecord, found: JobRecord) -> list[str]:
     compare("shard-size", found.manifest.shard_size, asked.manifest.shard_size)
     compare("pictures", found.manifest.n_rows, asked.manifest.n_rows)
     if not said and found.manifest.digest != asked.manifest.digest:
-        said.append("pictures: some of them were renamed, replaced, or changed in size or etag")
+        unknown = "some of them were renamed, replaced, or changed in size or etag"
+        said.append(f"pictures: {(details or {}).get('pictures', unknown)}")
     return said

@@ -1,5 +1,6 @@
 """The driver's loop on a real Ray with real replicas, some of which are killed."""
 
+import io
 import threading
 import time
 from contextlib import suppress
@@ -21,6 +22,7 @@ from schemas.errors import JobFailedError, PlacementError
 from schemas.job import LabelOptions
 from schemas.manifest import ManifestRow
 from schemas.vocabulary import Vocabulary
+from tests.pipeline import stand_in
 
 STORAGE = StorageOptions()
 WORDS = Vocabulary(name="words", classes=["cat", "dog", "grass"])
@@ -49,11 +51,11 @@ def planned(pictures, output, shard_size=2):
     return read_plan(write_plan(shards, str(output), STORAGE), str(output), STORAGE)
 
 
-def work(refs, output, n_actors=1):
+def work(refs, output, n_actors=1, check=lambda: None, **stood_in):
     model = resolve_model("escnet-nano", allow_random_weights=True)
-    setup = ReplicaSetup(model, {"words": WORDS}, OPTIONS, str(output), STORAGE, {"model": "nano"})
+    setup = ReplicaSetup(model, {"words": WORDS}, OPTIONS, str(output), STORAGE, {"model": "nano"}, **stood_in)
     with Progress(sum(ref.n_rows for ref in refs)) as progress:
-        yield from run_shards(refs, setup, Placement(n_actors, 1, 0), progress)
+        yield from run_shards(refs, setup, Placement(n_actors, 1, 0), progress, check=check)
 
 
 def kill_replicas(older_than_s=0.0):
@@ -148,3 +150,46 @@ def test_label_files_carry_the_jobs_identity(undisturbed, tmp_path):
     name, data = next(iter(undisturbed.items()))
     (tmp_path / name).write_bytes(data)
     assert b'"model":"nano"' in pq.read_metadata(tmp_path / name).metadata[b"escnet.shard"]
+
+
+def planned_values(values, output, shard_size):
+    """Small gray pictures, of which some do harm to the model that sees them."""
+    rows = []
+    for i, value in enumerate(values):
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((6, 9, 3), value, np.uint8)).save(buffer, "png")
+        rows.append(ManifestRow(f"{i}.png", f"mem/{i}.png", image=buffer.getvalue()))
+    shards = cut_shards(rows, ("words",), shard_size, lambda r, _: f"shard-{r[0].image_id}")
+    return read_plan(write_plan(shards, str(output), STORAGE), str(output), STORAGE)
+
+
+def errors(output, ref):
+    rows = pq.read_table(output / "labels" / f"{ref.shard_id}.parquet").to_pylist()
+    return {row["image_id"]: f"{row['error_stage']}/{row['error_kind']}" for row in rows if row["status"] == "failed"}
+
+
+def test_a_picture_that_kills_its_process_is_found_and_its_neighbours_are_labelled(tmp_path, capsys):
+    refs = planned_values([1, 2, stand_in.KILLS, 3, 4, 5, stand_in.RAISES, 6], tmp_path, shard_size=4)
+    results = list(work(refs, tmp_path, load_segmenter=stand_in.load))
+    assert sum(result.totals.labelled for result in results) == 6
+    assert [errors(tmp_path, ref) for ref in refs] == [{"2.png": "segment/killed"}, {"6.png": "segment/internal"}]
+    said = capsys.readouterr().err
+    assert "looking for the picture that does it" in said
+    assert "1 of its pictures end the process, and become failed rows" in said
+
+
+def test_a_picture_the_model_does_not_come_back_from_is_a_failed_row(tmp_path, capsys):
+    refs = planned_values([1, 2, stand_in.HANGS, 3], tmp_path, shard_size=2)
+    results = list(work(refs, tmp_path, load_segmenter=stand_in.load, timeout_s=2.0))
+    assert sum(result.totals.labelled for result in results) == 3
+    assert [errors(tmp_path, ref) for ref in refs] == [{}, {"2.png": "segment/timeout"}]
+    assert "a picture takes longer than --timeout" in capsys.readouterr().err
+
+
+def test_what_the_driver_is_told_to_check_ends_the_job(tmp_path):
+    def check():
+        raise JobFailedError("somebody else holds the output")
+
+    refs = planned_values([1], tmp_path, shard_size=1)
+    with pytest.raises(JobFailedError, match="somebody else"):
+        list(work(refs, tmp_path, check=check, load_segmenter=stand_in.load))

@@ -1,0 +1,92 @@
+"""What driver and actors say to each other of a shard, and what a shard runner needs of a model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from schemas.errors import PictureError
+from schemas.job import ShardRef
+from schemas.labels import ShardTotals
+from schemas.vocabulary import Vocabulary
+
+if TYPE_CHECKING:  # torch stays out of the driver
+    from escnet.scoring import Segmentation
+
+
+class Prepared(Protocol):
+    """A picture at the network's resolution, and the size of the original."""
+
+    size_hw: tuple[int, int]
+
+
+class Segmenter(Protocol):
+    """What the runner needs of the model; `escnet.segmenter.Segmenter` is the real one."""
+
+    def compile(self, vocabulary: Vocabulary) -> Any: ...
+    def prepare(self, picture: np.ndarray) -> Any: ...  # a `Prepared`
+    def segment(self, batch: Sequence[Any], vocabulary: Any) -> list["Segmentation"]: ...
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pictures of a shard, or of a job, so far."""
+
+    labelled: int = 0
+    failed: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.labelled + self.failed
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.labelled + other.labelled, self.failed + other.failed)
+
+
+@dataclass(frozen=True)
+class ShardOrder:
+    """A shard to be labelled and published.
+
+    Args:
+        publish_failures: publish the file also if every picture failed.
+        poison: by position in the shard, pictures that are not to be tried again, and what their rows say.
+    """
+
+    ref: ShardRef
+    publish_failures: bool = True
+    poison: Mapping[int, PictureError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What became of one shard. A shard is withheld if all its pictures failed and that was not to be published.
+
+    Args:
+        totals: of the whole label file.
+        counts: pictures that were worked on now; when failed rows are done again, the others are not.
+        n_halved: shapes for which this process runs smaller batches, since larger ones ran out of memory.
+    """
+
+    shard_id: str
+    totals: ShardTotals
+    counts: Counts
+    is_withheld: bool
+    last_error: str
+    n_halved: int
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """Pictures that the model has been at for longer than it may."""
+
+    shard_id: str
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RunnerReport:
+    """How far the shards at hand are, by shard id, and whether the model answers."""
+
+    counts: dict[str, Counts] = field(default_factory=dict)
+    stuck: Stuck | None = None
