@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.s3 import s3, s3_server
+from tests.s3 import ceph, s3, s3_server
 
-__all__ = ["s3", "s3_server", "shared_data"]
+__all__ = ["ceph", "s3", "s3_server", "shared_data"]
 
 # Small tensors gain nothing from threads, and Ray's workers of the e2e tests want the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,4 +1,7 @@
-"""An S3 service on this machine, and a fresh bucket for each test that asks for the fixture `s3`."""
+"""An S3 service on this machine, and a fresh bucket for each test that asks for the fixture `s3`.
+
+The service is Ceph's gateway where Ceph is installed, and moto elsewhere. Tests that need the real one ask for `ceph`.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +15,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from pipeline.s3 import LiteralS3FileSystem
+from tests.ceph import Gateway, ceph_gateway, missing_programs
 
-CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
+REGION = "us-east-1"
 
 
 @dataclass(frozen=True)
@@ -46,36 +45,55 @@ class Bucket:
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """Address of the service, which lives as long as the test session."""
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The service, which lives as long as the test session."""
+    if not missing_programs():
+        with ceph_gateway(tmp_path_factory.mktemp("ceph")) as gateway:
+            yield gateway
+        return
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
+    yield Gateway(f"http://{host}:{port}", "testing", "testing")
     server.stop()
 
 
 @cache
-def _client(endpoint: str) -> Any:
+def _client(server: Gateway) -> Any:
     """Making one takes half a second, so all tests share it."""
     return boto3.client(
         "s3",
-        endpoint_url=endpoint,
-        region_name=CREDENTIALS["AWS_DEFAULT_REGION"],
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        endpoint_url=server.endpoint,
+        region_name=REGION,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
     )
 
 
 @pytest.fixture
-def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+def s3(s3_server: Gateway, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """A fresh bucket; address and credentials stand in the environment, also for child processes."""
-    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": s3_server}.items():
+    environment = {
+        "AWS_ENDPOINT_URL": s3_server.endpoint,
+        "AWS_ACCESS_KEY_ID": s3_server.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    bucket = Bucket(s3_server, f"bucket-{uuid4().hex}", _client(s3_server))
+    bucket = Bucket(s3_server.endpoint, f"bucket-{uuid4().hex}", _client(s3_server))
     bucket.client.create_bucket(Bucket=bucket.name)
     return bucket
+
+
+@pytest.fixture
+def ceph(request: pytest.FixtureRequest) -> Bucket:
+    """The same on the real gateway, for what a fake cannot show."""
+    if missing := missing_programs():
+        pytest.skip(f"needs Ceph's S3 gateway; not installed: {', '.join(missing)} (.ci/run says which packages)")
+    return request.getfixturevalue("s3")
 
 
 @contextmanager
