@@ -1,27 +1,24 @@
 """Every byte read or written goes through here: local files and object storage, by fsspec.
 
 A name without `scheme://` is a local name and taken literally: spaces, `#`, `?`, `%`, `::`, `*`, `[` and
-`?versionId=` are ordinary characters in it, and in an S3 key. Functions raise what storage raised, one of
-`STORAGE_ERRORS`; `classify` and `storage_error` put it into words.
+`?versionId=` are ordinary characters in it, and in an S3 key. Functions try again what may pass (see
+`pipeline.storage_retries`) and then raise what storage raised, one of `STORAGE_ERRORS`; `classify` and
+`storage_error` put it into words.
 """
 
+import errno
 import os
 import posixpath
-import re
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
 from pipeline.local_files import new_local_file, refuse_special_file, sweep_partial_files
+from pipeline.locations import Location, StorageOptions, join, locate
 from pipeline.storage_errors import STORAGE_ERRORS, classify, s3_code, storage_error
-from schemas.errors import InputError
-from schemas.manifest import is_web_address, public_uri
+from pipeline.storage_retries import retried
 
 __all__ = [
     "STORAGE_ERRORS", "FileInfo", "Location", "StorageOptions", "classify", "exists", "find_info", "join", "list_files",
@@ -29,39 +26,11 @@ __all__ = [
     "write_replace",
 ]  # fmt: skip
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_S3_SCHEMES = ("s3", "s3a")
-_CONFLICT_WAIT_S = 0.5
-_PUT_LIMIT_BYTES = 5 * 2**30  # S3's limit for one PUT
-
-
-@dataclass(frozen=True, slots=True)
-class StorageOptions:
-    """How to reach object storage. Credentials come from the environment or the profile, as in the AWS tools."""
-
-    endpoint_url: str | None = None
-    profile: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """A place: the file system, the path as that file system takes it, and the URI as it was given."""
-
-    fs: Any
-    path: str
-    uri: str
-
-    @property
-    def is_local(self) -> bool:
-        return isinstance(self.fs, LocalFileSystem)
-
-    @property
-    def is_s3(self) -> bool:
-        return self.uri.lower().startswith(tuple(f"{scheme}://" for scheme in _S3_SCHEMES))
-
-    @property
-    def is_http(self) -> bool:
-        return is_web_address(self.uri)
+# S3 takes 5 GiB in one PUT; but one write over TLS ends at 2 GiB, and a PUT that fails is sent again from its start.
+_PUT_LIMIT_BYTES = 2**30
+_SPOOL_PUT_LIMIT_BYTES = 128 * 2**20  # of what was too large for memory
+_PART_BYTES = 64 * 2**20
+_MAX_PARTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,56 +42,16 @@ class FileInfo:
     etag: str | None
 
 
-def locate(uri: str, options: StorageOptions) -> Location:
-    """Find the file system of a URI. Local paths become absolute.
-
-    Raises:
-        InputError: no driver for the scheme.
-    """
-    match = _SCHEME.match(uri)
-    if match is None or match[1].lower() == "file":
-        return Location(LocalFileSystem(), _absolute(uri if match is None else uri[match.end() :]), uri)
-    scheme, rest = match[1].lower(), uri[match.end() :]
-    fs = _filesystem(scheme, uri, options)
-    if scheme in ("http", "https"):
-        return Location(fs, uri, uri)
-    return Location(fs, f"/{rest.lstrip('/')}" if scheme == "memory" else rest, uri)
-
-
-def _absolute(path: str) -> str:
-    # abspath would take `link/..` for the folder that holds the link, not for the parent of its target.
-    return os.path.realpath(path) if ".." in path.split("/") else os.path.abspath(path)
-
-
-def _filesystem(scheme: str, uri: str, options: StorageOptions) -> Any:
-    if scheme in _S3_SCHEMES:
-        from pipeline.s3 import LiteralS3FileSystem
-
-        # One request a picture: with more, s3fs asks for the size first. No listings cache: it would hide new files.
-        arguments: dict[str, Any] = {"max_concurrency": 1, "use_listings_cache": False}
-        if options.endpoint_url:
-            arguments["endpoint_url"] = options.endpoint_url
-        if options.profile:
-            arguments["profile"] = options.profile
-        return LiteralS3FileSystem(**arguments)
-    try:
-        return fsspec.filesystem(scheme)
-    except ImportError as error:
-        raise InputError(f"{public_uri(uri)}: no driver for {scheme}://. {error}") from error
-    except ValueError as error:
-        known = "s3, gs, az, http, https, file"
-        raise InputError(f"{public_uri(uri)}: unknown scheme {scheme}://, expected one of {known}") from error
-
-
-def join(folder_uri: str, name: str) -> str:
-    """The URI of `name` (with `/` between its parts) below a folder."""
-    return f"{folder_uri.rstrip('/')}/{name}"
-
-
 def open_file(uri: str, options: StorageOptions, *, block_size: int | None = None) -> IO[bytes]:
     """Open for reading, seekable. `block_size` is what a remote read fetches at least, in bytes."""
     place = locate(uri, options)
-    return place.fs.open(place.path, "rb") if place.is_local else place.fs.open(place.path, "rb", block_size=block_size)
+    if place.is_local:
+        return place.fs.open(place.path, "rb")
+    file = retried(uri, lambda: place.fs.open(place.path, "rb", block_size=block_size))
+    if (cache := getattr(file, "cache", None)) is not None:  # what it fetches later is tried again as well
+        fetch = cache.fetcher
+        cache.fetcher = lambda start, end: retried(uri, lambda: fetch(start, end))
+    return file
 
 
 def read_bytes(uri: str, options: StorageOptions, offset: int | None = None, length: int | None = None) -> bytes:
@@ -131,11 +60,12 @@ def read_bytes(uri: str, options: StorageOptions, offset: int | None = None, len
     if place.is_local:
         refuse_special_file(place.path)
     if offset is None and length is None:
-        return place.fs.cat_file(place.path)
+        return retried(uri, lambda: place.fs.cat_file(place.path))
     if length == 0:
         return b""
     start = offset or 0
-    data = place.fs.cat_file(place.path, start=start, end=None if length is None else start + length)
+    end = None if length is None else start + length
+    data = retried(uri, lambda: place.fs.cat_file(place.path, start=start, end=end))
     if length is not None and len(data) > length:
         return data[start : start + length]  # a web server that knows no ranges sent the whole file
     return data
@@ -146,9 +76,12 @@ def find_info(uri: str, options: StorageOptions) -> dict[str, Any] | None:
 
     In object storage a folder is a prefix with any object below it. Anything but a clear no is raised.
     """
-    place = locate(uri, options)
+    return _info(locate(uri, options))
+
+
+def _info(place: Location) -> dict[str, Any] | None:
     try:
-        return place.fs.info(place.path.rstrip("/") or "/")
+        return retried(place.uri, lambda: place.fs.info(place.path.rstrip("/") or "/"))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -162,25 +95,18 @@ def write_new(uri: str, data: bytes, options: StorageOptions) -> bool:
     """Publish a whole file if there is none; False if there was one, which stays as it is.
 
     Nobody ever sees a part of the file. A PUT whose answer got lost is repeated and then finds its own
-    file, so False says only that a file is there: where it matters whose it is, read it.
-    Objects of 5 GiB and more go as several parts, after a check for absence: call that under the lock.
+    file: if that holds these very bytes, the file counts as written now.
+    Objects of 1 GiB and more go as several parts, after a check for absence: call that under the lock.
     """
     place = locate(uri, options)
     try:
         if place.is_local:
             with new_local_file(place.path, replace=False) as file:
                 file.write(data)
-        elif place.is_s3 and len(data) >= _PUT_LIMIT_BYTES and exists(uri, options):
-            return False
         else:
-            _put(place, data, mode="create")
-    except OSError as error:
-        if s3_code(error) == "ConditionalRequestConflict":  # another writer is at it this moment; AWS asks to try again
-            time.sleep(_CONFLICT_WAIT_S)
-            return write_new(uri, data, options)
-        if _is_taken(error):
-            return False
-        raise
+            _publish(place, data, create=True)
+    except FileExistsError:
+        return False
     return True
 
 
@@ -191,7 +117,7 @@ def write_replace(uri: str, data: bytes, options: StorageOptions) -> None:
         with new_local_file(place.path, replace=True) as file:
             file.write(data)
     else:
-        _put(place, data, mode="overwrite")
+        _publish(place, data, create=False)
 
 
 @contextmanager
@@ -208,13 +134,50 @@ def new_file(uri: str, options: StorageOptions, *, replace: bool) -> Iterator[IO
         return
     with tempfile.NamedTemporaryFile(prefix="escnet-") as spool:
         yield spool
-        spool.flush()
-        try:
-            place.fs.put_file(spool.name, place.path, mode="overwrite" if replace else "create")
-        except OSError as error:
-            if _is_taken(error):
-                raise FileExistsError(uri) from error
+        size = spool.seek(0, os.SEEK_END)
+        spool.seek(0)
+        if place.is_s3 and size >= _SPOOL_PUT_LIMIT_BYTES:
+            _publish_parts(place, iter(lambda: spool.read(_part_size(size)), b""), create=not replace)
+        else:
+            _publish(place, spool.read(), create=not replace)
+
+
+def _publish(place: Location, data: bytes, *, create: bool) -> None:
+    """Write a remote file in one request if it may be one; raises FileExistsError where `create` finds another."""
+    if place.is_s3 and len(data) >= _PUT_LIMIT_BYTES:
+        size = _part_size(len(data))
+        _publish_parts(place, (data[start : start + size] for start in range(0, len(data), size)), create=create)
+        return
+    n_attempts = 0
+
+    def put() -> None:
+        nonlocal n_attempts
+        n_attempts += 1
+        # s3fs makes one PUT of anything below twice the chunk size.
+        arguments = {"chunksize": _PUT_LIMIT_BYTES} if place.is_s3 else {}
+        place.fs.pipe_file(place.path, data, mode="create" if create else "overwrite", **arguments)
+
+    try:
+        retried(place.uri, put)
+    except OSError as error:
+        if not _is_taken(error):
             raise
+        if n_attempts == 1 or retried(place.uri, lambda: place.fs.cat_file(place.path)) != data:
+            raise _taken(place) from error
+
+
+def _publish_parts(place: Location, parts: Iterable[bytes], *, create: bool) -> None:
+    from pipeline.s3 import upload_in_parts
+
+    if create and _info(place) is not None:
+        raise _taken(place)
+    bucket, _, key = place.path.partition("/")
+    try:
+        upload_in_parts(place.fs, bucket, key, parts, create=create)
+    except OSError as error:
+        if _is_taken(error):
+            raise _taken(place) from error
+        raise
 
 
 def _is_taken(error: OSError) -> bool:
@@ -222,10 +185,12 @@ def _is_taken(error: OSError) -> bool:
     return isinstance(error, FileExistsError) or s3_code(error) in ("PreconditionFailed", "412")
 
 
-def _put(place: Location, data: bytes, mode: str) -> None:
-    # s3fs makes one PUT of anything below twice the chunk size.
-    arguments = {"chunksize": _PUT_LIMIT_BYTES // 2} if place.is_s3 else {}
-    place.fs.pipe_file(place.path, data, mode=mode, **arguments)
+def _taken(place: Location) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), place.uri)
+
+
+def _part_size(size: int) -> int:
+    return max(_PART_BYTES, -(-size // _MAX_PARTS))
 
 
 def list_files(uri: str, options: StorageOptions, suffix: str = "") -> list[FileInfo]:
@@ -266,13 +231,26 @@ def remove(uri: str, options: StorageOptions) -> None:
     """Remove one file; it is no error if it is gone already."""
     place = locate(uri, options)
     with suppress(FileNotFoundError):
-        place.fs.rm_file(place.path)
+        retried(uri, lambda: place.fs.rm_file(place.path))
 
 
 def sweep_temporary(uri: str, options: StorageOptions) -> int:
-    """Remove what a killed writer left in a local folder, and say how many files. Call it under the output's lock.
+    """Remove what killed writers left directly in a folder, and say how many. Call it under the output's lock.
 
-    Object storage has none: a PUT that did not end left nothing.
+    Locally these are files with temporary names, on S3 uploads in parts that nobody completed. Who may not list
+    such uploads keeps them: they are no harm to the labels.
     """
     place = locate(uri, options)
-    return sweep_partial_files(place.path) if place.is_local else 0
+    if place.is_local:
+        return sweep_partial_files(place.path)
+    if not place.is_s3:
+        return 0
+    from pipeline.s3 import abort_uploads
+
+    bucket, _, key = place.path.rstrip("/").partition("/")
+    try:
+        return abort_uploads(place.fs, bucket, f"{key}/" if key else "")
+    except OSError as error:
+        if isinstance(error, PermissionError) or s3_code(error) in ("NotImplemented", "501"):
+            return 0
+        raise

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import aiohttp
 import botocore.exceptions as boto
+from botocore.parsers import ResponseParserError
 
 from pipeline.local_files import NO_REGULAR_FILE
 from schemas.errors import EscnetError, OutputError
@@ -17,7 +18,9 @@ from schemas.manifest import public_uri
 StorageKind = Literal["not_found", "forbidden", "storage"]
 
 # Everything that the functions of pipeline.storage let through. ValueError: names no storage can hold (a NUL byte).
-STORAGE_ERRORS = (OSError, boto.BotoCoreError, boto.ClientError, aiohttp.ClientError, ValueError)
+STORAGE_ERRORS = (
+    OSError, boto.BotoCoreError, boto.ClientError, ResponseParserError, aiohttp.ClientError, ValueError,
+)  # fmt: skip
 
 _NO_CREDENTIALS = (boto.NoCredentialsError, boto.PartialCredentialsError)
 _FORBIDDEN = (PermissionError, *_NO_CREDENTIALS, boto.ProfileNotFound)
@@ -25,8 +28,19 @@ _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _UNREACHABLE = (
     boto.ConnectionError, boto.HTTPClientError, aiohttp.ClientConnectionError, ConnectionError, TimeoutError,
 )  # fmt: skip
+_CUT_SHORT = (boto.IncompleteReadError, boto.ResponseStreamingError, ResponseParserError, aiohttp.ClientPayloadError)
+_BAD_SET_UP = (aiohttp.ClientConnectorCertificateError, boto.InvalidProxiesConfigError)
 _IMPOSSIBLE_NAME = (boto.ParamValidationError, aiohttp.InvalidURL)
 _MISSING_ERRNOS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, NO_REGULAR_FILE)
+_PASSING_ERRNOS = (
+    errno.EIO, errno.EREMOTEIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EINTR,
+    errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+)  # fmt: skip
+_PASSING_CODES = (  # whatever the status they come with
+    "SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException",
+    "RequestLimitExceeded", "TooManyRequests", "OperationAborted", "ConditionalRequestConflict",
+)  # fmt: skip
+_PASSING_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 _ERRNO_REASONS = {
     errno.ENOSPC: "the disk is full; free some space and run again",
     errno.EDQUOT: "the disk quota is used up; free some space and run again",
@@ -47,6 +61,20 @@ def classify(exc: BaseException) -> StorageKind:
     if isinstance(exc, OSError) and exc.errno in _MISSING_ERRNOS and not _response(exc):
         return "not_found"
     return "storage"
+
+
+def is_transient(exc: BaseException) -> bool:
+    """May the same call succeed a little later? Time-outs, dropped connections, servers that are busy or stumble."""
+    if s3_code(exc) in _PASSING_CODES:
+        return True
+    status = _http_status(exc)
+    if status is not None and status >= 300:
+        return status in _PASSING_STATUSES
+    if isinstance(exc, _BAD_SET_UP) or isinstance(_driver_error(exc), _BAD_SET_UP):
+        return False
+    if isinstance(exc, (*_UNREACHABLE, *_CUT_SHORT)):
+        return True
+    return isinstance(exc, OSError) and not isinstance(exc, FileExistsError) and exc.errno in _PASSING_ERRNOS
 
 
 def storage_error(exc: BaseException, uri: str, error: type[EscnetError] = OutputError) -> EscnetError:
@@ -94,6 +122,11 @@ def _detail(exc: BaseException) -> str:
     if isinstance(exc, OSError) and exc.errno is not None:
         return os.strerror(exc.errno)
     return type(exc).__name__
+
+
+def _driver_error(exc: BaseException) -> object:
+    """What lies below an error of botocore's: that of the connection."""
+    return exc.kwargs.get("error") if isinstance(exc, boto.BotoCoreError) else None
 
 
 def _response(exc: BaseException) -> dict[str, Any]:

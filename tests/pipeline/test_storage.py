@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import local_files, storage
+from pipeline import local_files, storage_retries
 from pipeline.s3 import LiteralS3FileSystem
 from pipeline.storage import (
     STORAGE_ERRORS,
@@ -161,7 +161,7 @@ def test_a_conflict_of_two_creates_is_tried_again(s3, monkeypatch):
             )
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(storage, "_CONFLICT_WAIT_S", 0)
+    monkeypatch.setattr(storage_retries, "FIRST_WAIT_S", 0)
     monkeypatch.setattr(LiteralS3FileSystem, "pipe_file", conflict_once)
     assert write_new(s3.uri("a"), b"x", OPTIONS)
     assert s3.get("a") == b"x"
@@ -290,9 +290,9 @@ def test_more_than_a_page_of_objects(s3, monkeypatch):
 
 def test_options_reach_the_client_and_travel(s3_server, monkeypatch):
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    options = pickle.loads(pickle.dumps(StorageOptions(endpoint_url=s3_server, profile="work")))
+    options = pickle.loads(pickle.dumps(StorageOptions(endpoint_url=s3_server.endpoint, profile="work")))
     fs = locate("s3://bucket/key", options).fs
-    assert (fs.endpoint_url, fs.kwargs) == (s3_server, {"profile": "work"})
+    assert (fs.endpoint_url, fs.kwargs) == (s3_server.endpoint, {"profile": "work"})
 
 
 @pytest.mark.parametrize(
