@@ -9,7 +9,9 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from itertools import groupby
 from typing import IO
 
 import pyarrow as pa
@@ -26,6 +28,8 @@ from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, public_uri
 SHARDS_KEY = b"escnet.shards"
 MAX_ROWS_PER_FILE = 65_536
 MAX_BYTES_PER_FILE = 256 * 2**20  # matters where rows carry the pictures themselves
+
+_NOT_AS_WRITTEN = (pa.ArrowException, LookupError)  # no Parquet; a row group, a row or a column too few
 
 _COLUMNS = tuple(field.name for field in fields(ManifestRow))
 
@@ -56,12 +60,7 @@ def cut_shards(
     """
     waiting: dict[str, list[ManifestRow]] = {name: [] for name in vocabularies}
     for row in rows:
-        name = row.vocabulary or vocabularies[0]
-        if name not in waiting:
-            raise ManifestError(
-                f"image {row.image_id!r} asks for vocabulary {name!r}, but the job has {', '.join(vocabularies)}; "
-                f"add --vocabulary {name} or correct the manifest's vocabulary column"
-            )
+        name = vocabulary_of(row, vocabularies)
         waiting[name].append(row)
         if len(waiting[name]) == shard_size:
             full, waiting[name] = waiting[name], []
@@ -69,6 +68,21 @@ def cut_shards(
     for name, rest in waiting.items():
         if rest:
             yield Shard(identify(rest, name), name, rest)
+
+
+def vocabulary_of(row: ManifestRow, vocabularies: tuple[str, ...]) -> str:
+    """The name of the vocabulary that a row is labelled with: its own, or the job's first.
+
+    Raises:
+        ManifestError: the job does not have it.
+    """
+    name = row.vocabulary or vocabularies[0]
+    if name not in vocabularies:
+        raise ManifestError(
+            f"image {row.image_id!r} asks for vocabulary {name!r}, but the job has {', '.join(vocabularies)}; "
+            f"add --vocabulary {name} or correct the manifest's vocabulary column"
+        )
+    return name
 
 
 class PlanDigest:
@@ -142,10 +156,46 @@ def _footer(file: IO[bytes]) -> dict[bytes, bytes]:
 
 
 def read_shard_rows(ref: ShardRef, output: str, options: StorageOptions) -> list[ManifestRow]:
-    """The manifest rows of one shard, in manifest order."""
+    """The manifest rows of one shard, in manifest order.
+
+    Raises:
+        OutputError: the manifest file is damaged.
+    """
     uri = join(output, f"{MANIFEST_FOLDER}/{ref.manifest_file}")
-    with open_file(uri, options) as file:
-        table = pq.ParquetFile(file).read_row_group(ref.row_group)
+    with open_file(uri, options) as file, _as_written(uri):
+        return _rows_of_group(pq.ParquetFile(file), ref)
+
+
+def read_plan_rows(
+    refs: Iterable[ShardRef], output: str, options: StorageOptions
+) -> Iterator[tuple[ShardRef, list[ManifestRow]]]:
+    """The shards of a plan with their manifest rows, in order; each manifest file is opened once.
+
+    Raises:
+        OutputError: a manifest file that is gone or damaged.
+    """
+    for name, of_file in groupby(refs, key=lambda ref: ref.manifest_file):
+        uri = join(output, f"{MANIFEST_FOLDER}/{name}")
+        with storing(uri), open_file(uri, options) as file, _as_written(uri):
+            parquet = pq.ParquetFile(file)
+            for ref in of_file:
+                yield ref, _rows_of_group(parquet, ref)
+
+
+@contextmanager
+def _as_written(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except _NOT_AS_WRITTEN as error:
+        raise OutputError(
+            f"{public_uri(uri)}: holds other rows than its footer names; the output is damaged, label into a new one"
+        ) from error
+
+
+def _rows_of_group(parquet: pq.ParquetFile, ref: ShardRef) -> list[ManifestRow]:
+    table = parquet.read_row_group(ref.row_group)
+    if table.num_rows != ref.n_rows:
+        raise IndexError(f"{table.num_rows} rows, expected {ref.n_rows}")
     return [ManifestRow(**row) for row in table.select(list(_COLUMNS)).to_pylist()]
 
 

@@ -17,6 +17,8 @@ SHOWN_WORDS = 5
 def summary_lines(report: "JobReport") -> list[str]:
     """The end of a run in a few lines: what is done, what failed and why, and where it lies."""
     lines = [_headline(report)]
+    if report.update_of is not None:
+        lines.append(f"  update:  {_update(report)}")
     if report.n_failed:
         reasons = sorted(report.totals.failed.items(), key=lambda item: (-item[1], item[0]))
         lines.append("  failed:  " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))
@@ -60,8 +62,18 @@ def _headline(report: "JobReport") -> str:
     failed = f", {report.n_failed:,} failed" if report.n_failed else ""
     if report.n_shards_before == report.n_shards:
         return f"Nothing to do: {done}{failed}."
+    if report.n_rows_now == 0:
+        return f"Done: {done}{failed}."
     rate = report.n_rows_now / max(report.seconds, 1e-9)
     return f"Done: {done}{failed}. This run: {report.n_rows_now:,} in {report.seconds:.0f} s, {rate:.2f} a second."
+
+
+def _update(report: "JobReport") -> str:
+    taken = f"{report.n_shards_taken_over:,} of {_counted(report.n_shards, 'shard')} taken over from {report.update_of}"
+    counts = report.update_counts
+    if counts is None:
+        return taken
+    return f"{taken}; pictures: {counts.n_new:,} new, {counts.n_changed:,} changed, {counts.n_gone:,} gone"
 
 
 def _largest_classes(report: "JobReport") -> list[str]:
