@@ -6,14 +6,18 @@ BIN = .venv/bin
 INSTALLED = .venv/.installed
 INSTALL_LOG = .venv/install.log
 DEMO = demo-output
+# How much `make crash-test` kills on each kind of storage, and when
+KILLS = 200
+SEED = 1
 CLEAN_HINT = code=$$?; echo "If $(DEMO) is from another version or half made: make clean, then again."; exit $$code
 
-.PHONY: help demo test check lint types format clean
+.PHONY: help demo test check crash-test lint types format clean
 
 help:
 	@echo "make demo     set up .venv, draw scenes, label them, show how good the labels are"
 	@echo "make test     set up .venv, run the tests"
 	@echo "make check    format, lint, types, tests: what a change must pass"
+	@echo "make crash-test   kill jobs 400 times and compare what they leave, about an hour; KILLS=20 is quicker"
 	@echo "make format   put the code into the house's format"
 	@echo "make clean    remove the demo's output and caches (.venv stays; remove it by hand)"
 
@@ -43,6 +47,10 @@ test: $(INSTALLED)
 	@$(BIN)/python -m pytest
 
 check: lint types test
+
+crash-test: $(INSTALLED)
+	@$(BIN)/python -m tests.crash.crash_test --kills $(KILLS) --output-on local --seed $(SEED)
+	@$(BIN)/python -m tests.crash.crash_test --kills $(KILLS) --output-on s3 --seed $(SEED)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff format --check .

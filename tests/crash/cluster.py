@@ -1,0 +1,129 @@
+"""A real Ray cluster on this machine: a head, and further nodes that can be killed as a power cut does."""
+
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen
+
+import psutil
+
+from tests.crash.processes import free_ports, kill_tree, start, tree
+
+N_NODES = 2  # besides the head; each node has room for one actor
+START_TIMEOUT_S = 240.0
+_RAY = Path(sys.executable).parent / "ray"
+_ACTOR_TITLE = "ray::Replica"
+_OBJECT_STORE_BYTES = 100 * 2**20
+# Ray counts a node as lost after 15 seconds by default; 5 make room for more kills.
+_SOONER = {"RAY_health_check_period_ms": "1000", "RAY_health_check_initial_delay_ms": "1000"}
+
+
+@dataclass
+class Cluster:
+    """`address` is what a driver connects to, with `environment` in its own."""
+
+    address: str
+    logs: Path
+    environment: Mapping[str, str]
+    head: Popen[bytes]
+    nodes: list[Popen[bytes]] = field(default_factory=list)
+    n_died: int = 0  # nodes that ended without having been killed
+    _joins_at: list[float] = field(default_factory=list)
+    _n_started: int = 0
+
+    def tend(self) -> None:
+        """Let nodes join that are due, and replace those that ended by themselves."""
+        if self.head.poll() is not None:
+            raise RuntimeError(f"the head of the cluster ended with exit code {self.head.returncode}; see {self.logs}")
+        for node in [node for node in self.nodes if node.poll() is not None]:
+            self.n_died += 1
+            self._lose(node, pause_s=0.0)
+        for _ in [due for due in self._joins_at if due <= time.monotonic()]:
+            self._joins_at.remove(min(self._joins_at))
+            self._start_node()
+
+    def full_nodes(self) -> list[Popen[bytes]]:
+        """Nodes, without the head, that have an actor."""
+        return [node for node in self.nodes if _actors(node)]
+
+    def actors(self) -> list[psutil.Process]:
+        """All actors, in the order of their process ids."""
+        found = [actor for node in (self.head, *self.nodes) for actor in _actors(node)]
+        return sorted(found, key=lambda actor: actor.pid)
+
+    def kill_node(self, node: Popen[bytes], pause_s: float) -> None:
+        """SIGKILL for a node and all that runs on it; a fresh one joins after `pause_s`."""
+        self._lose(node, pause_s)
+
+    def _lose(self, node: Popen[bytes], pause_s: float) -> None:
+        kill_tree(node)
+        self.nodes.remove(node)
+        self._joins_at.append(time.monotonic() + pause_s)
+
+    def _start_node(self) -> None:
+        self._n_started += 1
+        log = self.logs / f"node-{self._n_started}.log"
+        self.nodes.append(start([*_ray_start(), f"--address={self.address}"], log, self.environment))
+
+
+@contextmanager
+def running_cluster(logs: Path, environment: Mapping[str, str]) -> Iterator[Cluster]:
+    """Start a cluster whose processes have `environment`; all of them are gone afterwards."""
+    (port,) = free_ports(1)
+    # Not below `logs`: the paths of Ray's sockets must not be long.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as session:
+        # A token of its own: Ray listens on the network, and would else take the one that the user keeps in a file.
+        environment = {**environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        head_only = ["--head", f"--port={port}", f"--temp-dir={session}", "--include-dashboard=false"]
+        head = start([*_ray_start(), *head_only], logs / "head.log", {**environment, **_SOONER})
+        cluster = Cluster(f"127.0.0.1:{port}", logs, environment, head)
+        try:
+            _wait_for_head(head, logs / "head.log")
+            for _ in range(N_NODES):
+                cluster._start_node()
+            yield cluster
+        finally:
+            for node in (*cluster.nodes, head):
+                kill_tree(node)
+            _kill_orphans(session)
+
+
+def _ray_start() -> list[object]:
+    """Ports that clusters on this machine would quarrel over are named, and all others are left to the kernel."""
+    agent, client, runtime_env = free_ports(3)
+    return [
+        _RAY, "start", "--block", "--num-cpus=1", "--num-gpus=0", "--disable-usage-stats",
+        f"--object-store-memory={_OBJECT_STORE_BYTES}", "--min-worker-port=0", "--max-worker-port=0",
+        f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}",
+        f"--runtime-env-agent-port={runtime_env}", "--include-log-monitor=false",
+    ]  # fmt: skip
+
+
+def _kill_orphans(session: str) -> None:
+    """Agents of a raylet that failed to start are nobody's children; they name the folder, this cluster's alone."""
+    for process in psutil.process_iter(["cmdline"]):
+        if session in " ".join(process.info["cmdline"] or ()):
+            with suppress(psutil.Error):
+                process.kill()
+
+
+def _wait_for_head(head: Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while "--block" not in log.read_text():  # which it names as the reason why it does not return
+        if head.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the cluster did not start: {log.read_text()}")
+        time.sleep(0.1)
+
+
+def _actors(node: Popen[bytes]) -> list[psutil.Process]:
+    found = []
+    for process in tree(node):
+        with suppress(psutil.Error):
+            if "".join(process.cmdline()).startswith(_ACTOR_TITLE):
+                found.append(process)
+    return found
