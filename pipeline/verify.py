@@ -117,7 +117,7 @@ def _tasks(plan: PlanCheck, sample: int | None, seed: int) -> list[LabelTask]:
         draw = random.Random(seed)
         edges = [k * len(refs) // sample for k in range(sample + 1)]
         chosen = {draw.randrange(first, end) for first, end in pairwise(edges)}
-    return [LabelTask(ref, plan.labels[ref.shard_id].size, k in chosen) for k, ref in enumerate(refs)]
+    return [LabelTask(ref, k in chosen) for k, ref in enumerate(refs)]
 
 
 def _worth(tasks: list[LabelTask]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow.parquet as pq
 
 from pipeline.local_files import is_partial_name
-from pipeline.output_files import OutputFile, files_below
+from pipeline.output_files import files_below
 from pipeline.plan import SHARDS_KEY, PlanDigest, Shard
 from pipeline.storage import StorageOptions, join, open_file
 from pipeline.verification.findings import RESTORE, Finding, printable, shown
@@ -29,13 +29,13 @@ class PlanCheck:
     Args:
         vocabularies: those that are as they were used.
         refs: the shards of the plan, in its order.
-        labels: by shard id, the label files that are there and belong to a shard of the plan.
+        labels: ids of the shards whose label file is there.
         findings, notes: what does not hold, and what does no harm.
     """
 
     vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
     refs: list[ShardRef] = field(default_factory=list)
-    labels: dict[str, OutputFile] = field(default_factory=dict)
+    labels: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -86,7 +86,7 @@ def _read_part(name: str, job: JobRecord, output: str, storage: StorageOptions, 
             metadata = pq.read_metadata(opened)
         named = json.loads((metadata.metadata or {})[SHARDS_KEY])
         refs = [ShardRef(shard_id, words, name, k, int(n)) for k, (shard_id, words, n) in enumerate(named)]
-        n_rows = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+        n_there = (metadata.num_row_groups, metadata.num_rows)
     except DAMAGED as error:
         damaged = Finding(file, "no readable list of shards in its footer", "a manifest file of a plan", RESTORE)
         found.findings.append(damaged if is_parquets_own(error) else unread(file, error))
@@ -96,11 +96,10 @@ def _read_part(name: str, job: JobRecord, output: str, storage: StorageOptions, 
         expected = f"those of job.json, {', '.join(job.vocabularies)}"
         found.findings.append(Finding(file, f"shards of vocabulary {', '.join(unknown)}", expected, RESTORE))
         return []
-    if n_rows != [ref.n_rows for ref in refs]:
+    if n_there != (len(refs), sum(ref.n_rows for ref in refs)):
+        said = f"{n_there[0]:,} row groups with {n_there[1]:,} rows"
         expected = "a row group for each shard in its footer, of as many rows"
-        found.findings.append(
-            Finding(file, f"{len(n_rows):,} row groups with other numbers of rows", expected, RESTORE)
-        )
+        found.findings.append(Finding(file, said, expected, RESTORE))
         return []
     return refs
 
@@ -129,7 +128,7 @@ def _check_names(job: JobRecord, output: str, storage: StorageOptions, found: Pl
     n_leftovers, orphans = 0, []
     for file in files_below(join(output, LABELS_FOLDER), storage):
         if file.name in planned:
-            found.labels[planned[file.name]] = file
+            found.labels.add(planned[file.name])
         elif is_partial_name(file.name):
             n_leftovers += 1
         elif file.name != _IGNORED:

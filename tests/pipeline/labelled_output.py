@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from pipeline.encode import encode_picture, failed_row
@@ -13,7 +14,7 @@ from pipeline.output import write_job
 from pipeline.plan import PlanDigest, cut_shards, read_plan, read_shard_rows, write_plan
 from pipeline.storage import StorageOptions, join, write_new, write_replace
 from schemas.errors import PictureError
-from schemas.job import ModelRecord
+from schemas.job import ModelRecord, shard_identity
 from schemas.labels import LabelRow
 from schemas.manifest import ManifestRow
 from schemas.vocabulary import Vocabulary
@@ -72,8 +73,12 @@ def write_output(
         for image_id in found
     ]
     digest = PlanDigest()
+    options = record().options
     shards = cut_shards(
-        rows, tuple(words), shard_size, lambda some, name: f"{name}-{some[0].image_id}".replace("/", "-")
+        rows,
+        tuple(words),
+        shard_size,
+        lambda some, name: shard_identity(some, words[name].fingerprint, MODEL.fingerprint, options),
     )
     files = write_plan(digest.watch(shards), output, STORAGE)
     for each in vocabularies:
@@ -83,13 +88,21 @@ def write_output(
             "model": MODEL,
             "vocabularies": {each.name: each.fingerprint for each in vocabularies},
             "manifest": digest.record(files, shard_size),
+            "versions": {"pyarrow": pa.__version__},
         }
     )
     write_job(job, output, STORAGE)
     for ref in read_plan(files, output, STORAGE)[:n_done]:
         found = answers[ref.vocabulary]
         labels = [found[row.image_id].row(row, words[ref.vocabulary]) for row in read_shard_rows(ref, output, STORAGE)]
-        write_new(join(output, f"labels/{ref.shard_id}.parquet"), label_file_bytes(labels, {}), STORAGE)
+        identity = {
+            "model": MODEL.fingerprint,
+            "options": options.model_dump(),
+            "shard_id": ref.shard_id,
+            "vocabulary": ref.vocabulary,
+            "vocabulary_fingerprint": words[ref.vocabulary].fingerprint,
+        }
+        write_new(join(output, f"labels/{ref.shard_id}.parquet"), label_file_bytes(labels, identity), STORAGE)
 
 
 def save_mask(path: Path, mask: np.ndarray) -> Path:
