@@ -38,6 +38,10 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # cores belong to the actor, which deco
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
+_LARGE_TILE_PIXELS = 2**22  # 2048 x 2048; ordinary tiles have 256 or 512 a side
+_MOST_SCANS = 500
+_SCAN = re.compile(rb"\xff\xda\0[\x08\x0a\x0c\x0e][\1-\4]")  # its marker, the length of its header, its channels
+
 # Pillow's plug-ins raise all of these for bytes that are not as they should be.
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, AssertionError, EOFError,
@@ -129,6 +133,7 @@ def decode(
         _check_size(image.size, max_pixels)
         if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
             _check_png(data)
+        _check_work(image, data)
         admit(image.width * image.height)
         image.load()
         return _to_rgb(_oriented(image))
@@ -167,6 +172,22 @@ def _extended_webp_size(data: bytes) -> tuple[int, int]:
 def _check_png(data: bytes) -> None:
     """Check the checksums, which Pillow leaves alone while it decodes: lost blocks would pass as garbage."""
     PngImagePlugin.PngImageFile(io.BytesIO(data)).verify()
+
+
+def _check_work(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Refuse a few bytes that ask for gigabytes or minutes, whatever the size of the picture is.
+
+    The memory of a TIFF's tile is set aside however small the picture is, and a progressive JPEG goes over the
+    whole picture again for each scan, of which 40 bytes can be one.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        sides = image.tag_v2.get(TiffImagePlugin.TILEWIDTH), image.tag_v2.get(TiffImagePlugin.TILELENGTH)
+        width, height = (side if isinstance(side, int) else 0 for side in sides)
+        if width * height > max(4 * image.width * image.height, _LARGE_TILE_PIXELS):
+            message = f"tiles of {width} x {height} pixels for a picture of {image.width} x {image.height}"
+            raise PictureError("decode", "too_large", message)
+    elif isinstance(image, JpegImagePlugin.JpegImageFile) and sum(1 for _ in _SCAN.finditer(data)) > _MOST_SCANS:
+        raise PictureError("decode", "too_large", f"a JPEG of more than {_MOST_SCANS} scans; ordinary ones have 10")
 
 
 def _kind_of(error: BaseException, data: bytes) -> ErrorKind:
