@@ -133,7 +133,7 @@ def test_a_replaced_picture_is_noticed(photos, tmp_path):
     victim = next(iter(sorted(copy.rglob("*.jpg"))))
     victim.write_bytes(victim.read_bytes() + b"\0")
     done = annotate(copy, "--output", tmp_path / "out", "--limit", 2, code=2)
-    assert "some of them were renamed, replaced, or changed in size or etag" in done.stderr
+    assert f"pictures: 2 there, 2 now: 1 changed ('{victim.relative_to(copy)}')" in done.stderr
 
 
 def test_every_hostile_file_is_labelled_or_failed_as_its_list_says(shared_data, tmp_path):
