@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from pipeline.local_files import new_local_file, refuse_special_file, sweep_partial_files
 from pipeline.locations import Location, StorageOptions, join, locate
-from pipeline.storage_errors import STORAGE_ERRORS, classify, s3_code, storage_error
+from pipeline.storage_errors import STORAGE_ERRORS, classify, is_taken, s3_code, storage_error
 from pipeline.storage_retries import retried
 
 __all__ = [
@@ -160,7 +160,7 @@ def _publish(place: Location, data: bytes, *, create: bool) -> None:
     try:
         retried(place.uri, put)
     except OSError as error:
-        if not _is_taken(error):
+        if not is_taken(error):
             raise
         if n_attempts == 1 or retried(place.uri, lambda: place.fs.cat_file(place.path)) != data:
             raise _taken(place) from error
@@ -175,14 +175,9 @@ def _publish_parts(place: Location, parts: Iterable[bytes], *, create: bool) -> 
     try:
         upload_in_parts(place.fs, bucket, key, parts, create=create)
     except OSError as error:
-        if _is_taken(error):
+        if is_taken(error):
             raise _taken(place) from error
         raise
-
-
-def _is_taken(error: OSError) -> bool:
-    # Ceph does not name the failed condition, so s3fs does not make it a FileExistsError.
-    return isinstance(error, FileExistsError) or s3_code(error) in ("PreconditionFailed", "412")
 
 
 def _taken(place: Location) -> FileExistsError:

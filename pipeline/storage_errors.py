@@ -77,6 +77,12 @@ def is_transient(exc: BaseException) -> bool:
     return isinstance(exc, OSError) and not isinstance(exc, FileExistsError) and exc.errno in _PASSING_ERRNOS
 
 
+def is_taken(exc: BaseException) -> bool:
+    """Did a write fail because of its condition: there is a file already, or another one than expected?"""
+    # Ceph does not name the failed condition, so s3fs does not make it a FileExistsError.
+    return isinstance(exc, FileExistsError) or s3_code(exc) in ("PreconditionFailed", "412")
+
+
 def storage_error(exc: BaseException, uri: str, error: type[EscnetError] = OutputError) -> EscnetError:
     """One line for the user: which URI, what storage said, what to do."""
     # A local error says itself which file it was: one in a folder, or the folder above the one asked for.
