@@ -8,21 +8,34 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from pipeline.actor import ReplicaSetup, load_segmenter
-from pipeline.labelling import label_shards
+from pipeline.label_files import merge_totals
+from pipeline.labelling import Run, label_shards
 from pipeline.lock import lock_output
-from pipeline.orders import Segmenter
+from pipeline.orders import Segmenter, ShardResult
 from pipeline.output import absolute_uri, done_shards, read_job, shard_totals, storing, sweep
 from pipeline.placement import ray_cluster, this_machine
 from pipeline.plan import read_plan
 from pipeline.planning import plan_job
-from pipeline.resolve import resolve_job
+from pipeline.resolve import ResolvedJob, resolve_job
 from pipeline.sources import SourceSummary
 from pipeline.storage import StorageOptions
+from pipeline.summary import start_line
 from pipeline.update import refuse_overlap, take_over
-from schemas.job import JobRequest, UpdateCounts
+from schemas.job import JobRequest, ManifestRecord, ShardRef, UpdateCounts
 from schemas.labels import ShardTotals
+
+
+@dataclass
+class RunningTotals:
+    """Totals to which those of shards are added."""
+
+    totals: ShardTotals
+
+    def add(self, result: ShardResult) -> None:
+        self.totals = merge_totals((self.totals, result.totals))
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ def annotate(request: JobRequest, *, load_segmenter: Callable[[ReplicaSetup], Se
         sources = SourceSummary()
         read_job(request.output, storage)  # refuses a foreign output before anything is written into it
         with storing(request.output):
-            stack.enter_context(lock_output(request.output, storage))
+            lock = stack.enter_context(lock_output(request.output, storage))
         sweep(request.output, storage)
         record = plan_job(job, sources)
         shards = read_plan(record.manifest.files, request.output, storage)
@@ -86,7 +99,9 @@ def annotate(request: JobRequest, *, load_segmenter: Callable[[ReplicaSetup], Se
         left = {shard.shard_id for shard in remaining}
         totals = shard_totals((s.shard_id for s in shards if s.shard_id not in left), request.output, storage)
         if remaining:
-            totals = label_shards(job, remaining, record.manifest, totals, load_segmenter)
+            run, now = _run(job, remaining, record.manifest, totals), RunningTotals(totals)
+            label_shards(job, run, load_segmenter=load_segmenter, check=lock.check, on_result=now.add)
+            totals = now.totals
     return JobReport(
         output=request.output,
         n_rows=record.manifest.n_rows,
@@ -100,6 +115,23 @@ def annotate(request: JobRequest, *, load_segmenter: Callable[[ReplicaSetup], Se
         update_of=record.update_of,
         update_counts=record.update_counts,
         n_shards_taken_over=len(taken),
+    )
+
+
+def _run(job: ResolvedJob, remaining: list[ShardRef], plan: ManifestRecord, before: ShardTotals) -> Run:
+    """What is left of a job."""
+
+    def stopped() -> str:
+        n_done = len(done_shards(job.request.output, job.storage))
+        return f"stopped; {n_done} of {plan.n_shards} shards are done and kept, the same command goes on with the rest"
+
+    return Run(
+        shards=remaining,
+        n_rows=plan.n_rows,
+        n_rows_before=before.rows,
+        start=partial(start_line, plan.n_rows, plan.n_shards, plan.n_shards - len(remaining), job.options),
+        stopped=stopped,
+        has_labels=before.labelled > 0,
     )
 
 

@@ -4,31 +4,78 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from pipeline.actor import ReplicaSetup
-from pipeline.label_files import merge_totals
-from pipeline.orders import Segmenter
-from pipeline.output import done_shards
+from pipeline.orders import Segmenter, ShardResult
 from pipeline.placement import ray_cluster
 from pipeline.progress import Progress
 from pipeline.resolve import ResolvedJob
 from pipeline.scheduler import run_shards
-from pipeline.summary import start_line
 from schemas.errors import JobFailedError, StoppedError
-from schemas.job import ManifestRecord, ShardRef
-from schemas.labels import ShardTotals
+from schemas.job import ShardRef
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run does of a planned job.
+
+    Args:
+        shards: to be labelled, or to be done again in part.
+        n_rows: pictures that the progress counts to, of which earlier runs did `n_rows_before`.
+        start: the line that the run begins with.
+        stopped: gives the line for a run that was stopped.
+        has_labels: some picture is labelled already, so a run of failures is no reason to stop.
+        redo_kinds: see `pipeline.shard.ShardRunner`.
+    """
+
+    shards: list[ShardRef]
+    n_rows: int
+    n_rows_before: int
+    start: Callable[[int], str]
+    stopped: Callable[[], str]
+    has_labels: bool
+    redo_kinds: frozenset[str] | None = None
 
 
 def label_shards(
     job: ResolvedJob,
-    remaining: list[ShardRef],
-    plan: ManifestRecord,
-    before: ShardTotals,
+    run: Run,
+    *,
     load_segmenter: Callable[[ReplicaSetup], Segmenter],
-) -> ShardTotals:
-    """Run the shards that are left; the totals of the whole output."""
+    check: Callable[[], None],
+    on_result: Callable[[ShardResult], None],
+) -> None:
+    """Do the shards of a run.
+
+    Args:
+        check: called again and again; what it raises ends the run.
+        on_result: called for every shard that is done.
+
+    Raises:
+        StoppedError: by Ctrl-C. JobFailedError: by SIGTERM, or the job cannot go on.
+    """
+    setup = replica_setup(job, run, load_segmenter)
+    terminated = threading.Event()
+    try:
+        with ExitStack() as stack:
+            progress = stack.enter_context(Progress(run.n_rows, run.n_rows_before))
+            progress.say(run.start(min(job.placement.n_actors, len(run.shards))))
+            if job.request.address is None:
+                stack.enter_context(ray_cluster(None))
+            stack.enter_context(_sigterm_stops(terminated))
+            for result in run_shards(
+                run.shards, setup, job.placement, progress, has_labels=run.has_labels, check=check
+            ):
+                on_result(result)
+    except KeyboardInterrupt as stop:  # the actors are gone by now: what lies there is what is done
+        raise (JobFailedError if terminated.is_set() else StoppedError)(run.stopped()) from stop
+
+
+def replica_setup(job: ResolvedJob, run: Run, load_segmenter: Callable[[ReplicaSetup], Segmenter]) -> ReplicaSetup:
+    """What the actors of a run are made from."""
     identity = {"model": job.model.fingerprint, "options": job.options.model_dump()}
-    setup = ReplicaSetup(
+    return ReplicaSetup(
         job.model,
         job.vocabularies,
         job.options,
@@ -36,25 +83,9 @@ def label_shards(
         job.storage,
         identity,
         timeout_s=job.request.timeout,
+        redo_kinds=run.redo_kinds,
         load_segmenter=load_segmenter,
     )
-    n_actors = min(job.placement.n_actors, len(remaining))
-    totals, terminated = before, threading.Event()
-    try:
-        with ExitStack() as stack:
-            progress = stack.enter_context(Progress(plan.n_rows, before.rows))
-            progress.say(start_line(plan.n_rows, plan.n_shards, plan.n_shards - len(remaining), job.options, n_actors))
-            if job.request.address is None:
-                stack.enter_context(ray_cluster(None))
-            stack.enter_context(_sigterm_stops(terminated))
-            has_labels = before.labelled > 0
-            for result in run_shards(remaining, setup, job.placement, progress, has_labels=has_labels):
-                totals = merge_totals((totals, result.totals))
-    except KeyboardInterrupt as stop:  # the actors are gone by now: what lies there is what is done
-        n_done = len(done_shards(job.request.output, job.storage))
-        line = f"stopped; {n_done} of {plan.n_shards} shards are done and kept, the same command goes on with the rest"
-        raise (JobFailedError if terminated.is_set() else StoppedError)(line) from stop
-    return totals
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def summary_lines(report: "JobReport") -> list[str]:
     if report.totals.classes:
         lines.append("  largest: " + ", ".join(_largest_classes(report)))
     labels = f"{public_uri(report.output).rstrip('/')}/{LABELS_FOLDER}"
-    lines.append(f"  labels:  {labels}/*.parquet ({_counted(report.n_shards, 'shard')})")
+    lines.append(f"  labels:  {labels}/*.parquet ({counted(report.n_shards, 'shard')})")
     if report.n_failed:
         lines.append(f"  which:   select image_id, error_message from '{labels}/*.parquet' where status = 'failed'")
     if report.is_random:
@@ -37,15 +37,16 @@ def summary_lines(report: "JobReport") -> list[str]:
     return lines
 
 
-def _counted(n: int, thing: str) -> str:
+def counted(n: int, thing: str) -> str:
+    """`1 shard`, `2 shards`."""
     return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def start_line(n_rows: int, n_shards: int, n_shards_before: int, options: LabelOptions, n_actors: int) -> str:
     """The beginning of a run in one line: how much there is to do, and with what."""
-    there = f", {_counted(n_shards_before, 'shard')} done before" if n_shards_before else ""
-    actors = _counted(n_actors, "actor")
-    pictures = f"{_counted(n_rows, 'picture')} in {_counted(n_shards, 'shard')}"
+    there = f", {counted(n_shards_before, 'shard')} done before" if n_shards_before else ""
+    actors = counted(n_actors, "actor")
+    pictures = f"{counted(n_rows, 'picture')} in {counted(n_shards, 'shard')}"
     return f"{pictures}{there}; {actors} on {options.device}, {options.dtype}"
 
 
@@ -53,7 +54,7 @@ def unknown_words_line(model: str, words: Sequence[str]) -> str:
     """A warning that the model was never trained with these words, in one line."""
     first = ", ".join(words[:SHOWN_WORDS])
     more = f" and {len(words) - SHOWN_WORDS} more" if len(words) > SHOWN_WORDS else ""
-    never = f"warning: {model} was never trained with {_counted(len(words), 'word')} used here"
+    never = f"warning: {model} was never trained with {counted(len(words), 'word')} used here"
     return f"{never} ({first}{more}); what it labels by them means nothing"
 
 
@@ -69,7 +70,7 @@ def _headline(report: "JobReport") -> str:
 
 
 def _update(report: "JobReport") -> str:
-    taken = f"{report.n_shards_taken_over:,} of {_counted(report.n_shards, 'shard')} taken over from {report.update_of}"
+    taken = f"{report.n_shards_taken_over:,} of {counted(report.n_shards, 'shard')} taken over from {report.update_of}"
     counts = report.update_counts
     if counts is None:
         return taken
