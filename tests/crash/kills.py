@@ -13,7 +13,7 @@ SHARES: Mapping[str, Mapping[KillKind, int]] = {
     "local": {"driver": 30, "actor": 50, "node": 20},
     "s3": {"driver": 15, "actor": 65, "node": 20},
 }
-_SHORTEST_S, _LONGEST_S = 0.02, 6.0
+_SHORTEST_S, _LONGEST_S = 0.02, 4.0
 _LONGEST_PAUSE_S = 8.0
 
 

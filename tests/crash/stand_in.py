@@ -14,7 +14,7 @@ from pipeline.actor import ReplicaSetup
 from pipeline.decide import CELL
 from schemas.vocabulary import Vocabulary
 
-SECONDS_A_PICTURE = 0.04
+SECONDS_A_PICTURE = 0.06
 _REGION = 8  # pixels a side of what gets one label
 
 
