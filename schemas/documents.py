@@ -5,11 +5,13 @@ keys and NaN are refused, each with the line it stands on.
 """
 
 import json
+import re
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
 MAX_DEPTH = 32
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class DocumentError(ValueError):
@@ -48,6 +50,9 @@ class _StrictLoader(yaml.SafeLoader):
         self.depth -= 1
         if isinstance(node, yaml.MappingNode):
             _refuse_repeated_keys(node)
+        elif isinstance(node, yaml.ScalarNode) and _HALF_A_PAIR.search(node.value):
+            # JSON, which YAML means to include, spells an emoji as a pair of escapes; PyYAML leaves them apart.
+            node.value = node.value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
         return node
 
 
