@@ -25,7 +25,7 @@ class Run:
         n_rows: pictures that the progress counts to, of which earlier runs did `n_rows_before`.
         start: the line that the run begins with.
         stopped: gives the line for a run that was stopped.
-        has_labels: some picture is labelled already, so a run of failures is no reason to stop.
+        has_labels: some picture of the output is labelled already; see `pipeline.probe.Probe`.
         redo_kinds: see `pipeline.shard.ShardRunner`.
     """
 

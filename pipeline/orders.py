@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -44,23 +44,26 @@ class Counts:
         return Counts(self.labelled + other.labelled, self.failed + other.failed)
 
 
+Withholding = Literal["none", "unreadable", "failed"]
+
+
 @dataclass(frozen=True)
 class ShardOrder:
     """A shard to be labelled and published.
 
     Args:
-        publish_failures: publish the file also if every picture failed.
+        withhold: do not publish the file if every picture "failed", or if storage gave none of them ("unreadable").
         poison: by position in the shard, pictures that are not to be tried again, and what their rows say.
     """
 
     ref: ShardRef
-    publish_failures: bool = True
+    withhold: Withholding = "none"
     poison: Mapping[int, PictureError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What became of one shard. A shard is withheld if all its pictures failed and that was not to be published.
+    """What became of one shard. A shard that is withheld was not published.
 
     Args:
         totals: of the whole label file.

@@ -1,12 +1,15 @@
-"""A job whose first hundred pictures all fail has one cause, not a hundred: stop before it is all written down.
+"""A run whose first hundred pictures all fail has one cause, not a hundred: stop before it is all written down.
 
-Until one picture of the job is labelled, shards in which every picture failed are withheld from the output.
-If the shards that hold the job's first hundred pictures all come back so, the job stops; as soon as one
-picture succeeds, what was withheld is done again and published.
+Until one picture is labelled, shards in which every picture failed are withheld from the output. If the
+shards that hold the run's first hundred pictures all come back so, the run stops; as soon as one
+picture succeeds, what was withheld is done again and published. An output that has labels already has
+shown that its model and pictures are good: then only pictures that storage does not give are a reason,
+since credentials run out.
 """
 
 from collections.abc import Iterable
 
+from pipeline.orders import Withholding
 from schemas.errors import JobFailedError
 from schemas.job import ShardRef
 
@@ -18,7 +21,7 @@ class Probe:
 
     Args:
         shards: what is to be done, in order.
-        has_labels: some picture of the output is labelled already, so there is nothing to find out.
+        has_labels: some picture of the output is labelled already.
     """
 
     def __init__(self, shards: Iterable[ShardRef], *, has_labels: bool) -> None:
@@ -29,9 +32,17 @@ class Probe:
                 break
             self._first.add(ref.shard_id)
             n_rows += ref.n_rows
-        self.passed = has_labels or n_rows < STOP_AFTER_FAILURES
+        self.passed = n_rows < STOP_AFTER_FAILURES
+        self._has_labels = has_labels
         self._withheld: list[ShardRef] = []
         self._last_error = ""
+
+    @property
+    def withholds(self) -> Withholding:
+        """Which shards are not to be published for now."""
+        if self.passed:
+            return "none"
+        return "unreadable" if self._has_labels else "failed"
 
     def withhold(self, ref: ShardRef, last_error: str) -> None:
         """Every picture of this shard failed, and it was not published."""
@@ -39,7 +50,7 @@ class Probe:
         self._last_error = last_error
 
     def pass_(self) -> None:
-        """A picture was labelled."""
+        """A picture was labelled, or at least a shard was published."""
         self.passed = True
 
     def take_released(self) -> list[ShardRef]:
@@ -56,5 +67,5 @@ class Probe:
         if not self.passed and self._first <= {ref.shard_id for ref in self._withheld}:
             raise JobFailedError(
                 f"the first {STOP_AFTER_FAILURES} pictures all failed, the last one with {self._last_error}; "
-                "nothing was written: mend the cause, then give the same command again"
+                "nothing was written of them: mend the cause, then give the same command again"
             )

@@ -41,7 +41,7 @@ def run_shards(
     """Label shards on Ray actors; yields results as they come.
 
     Args:
-        has_labels: some picture of the output is labelled already, so a run of failures is no reason to stop.
+        has_labels: some picture of the output is labelled already; see `Probe`.
         check: called again and again; what it raises ends the job.
 
     Raises:
@@ -135,7 +135,7 @@ class _Crew:
     def _call(self, actor: Any, work: ShardWork) -> Any:
         if work.search is not None:
             return actor.try_pictures.remote(work.ref, work.search.group)
-        return actor.annotate_shard.remote(work.order(publish_failures=self._probe.passed))
+        return actor.annotate_shard.remote(work.order(self._probe.withholds))
 
     def _take(self, call: Any) -> Iterator[ShardResult]:
         """The results that a finished call gives: none, or one."""
@@ -170,8 +170,7 @@ class _Crew:
             self._probe.withhold(work.ref, result.last_error)
             self._withheld[work.ref.shard_id] = work
         else:
-            if result.totals.labelled:
-                self._probe.pass_()
+            self._probe.pass_()
             self._finished += result.counts
             self._say_halved(result.n_halved)
             yield result

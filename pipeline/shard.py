@@ -27,7 +27,7 @@ from pipeline.storage import StorageOptions, join, write_new, write_replace
 from pipeline.timed_pool import TimedPool
 from schemas.errors import JobFailedError, PictureError
 from schemas.job import DEFAULT_TIMEOUT_S, ShardRef
-from schemas.labels import FAILED, LABELLED, LabelRow
+from schemas.labels import FAILED, LABELLED, LabelRow, ShardTotals
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import ManifestRow
 from schemas.vocabulary import Vocabulary
@@ -37,6 +37,7 @@ N_ENCODE_THREADS = 2
 WINDOW_BATCHES = 3  # batches of prepared pictures kept ready
 MIN_WINDOW = 8
 READ_PIXELS = 64 * 2**20  # decoded at a time, some 7 bytes a pixel; a larger picture is decoded alone
+UNREADABLE = frozenset(("fetch/forbidden", "fetch/storage"))
 ENCODE_PIXELS = 32 * 2**20  # label maps waiting to be encoded or being so, some 10 bytes a pixel
 
 
@@ -151,7 +152,7 @@ class ShardRunner:
 
     def _publish(self, order: ShardOrder, labels: list[LabelRow], done_now: list[LabelRow]) -> ShardResult:
         ref, totals = order.ref, totals_of(labels)
-        is_withheld = totals.labelled == 0 and not order.publish_failures
+        is_withheld = _is_withheld(order, totals)
         if not is_withheld:
             self._write(ref, labels)
         failed = [f"{row.error_stage}/{row.error_kind}: {row.error_message}" for row in labels if row.status == FAILED]
@@ -240,6 +241,12 @@ class ShardRunner:
         with self._counts_lock:
             if ref.shard_id in self._at_hand:  # whoever waits for the last label may be faster than this
                 self._at_hand[ref.shard_id] += Counts(1, 0) if label.status == LABELLED else Counts(0, 1)
+
+
+def _is_withheld(order: ShardOrder, totals: ShardTotals) -> bool:
+    if totals.labelled or order.withhold == "none":
+        return False
+    return order.withhold == "failed" or totals.failed.keys() <= UNREADABLE
 
 
 def _finished(label: LabelRow) -> Future[LabelRow]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.orders import ShardOrder
+from pipeline.orders import ShardOrder, Withholding
 from pipeline.suspects import Search
 from schemas.errors import ErrorKind, PictureError
 from schemas.job import ShardRef
@@ -40,9 +40,9 @@ class ShardWork:
         """Processes keep dying with it, and none of its pictures does that alone."""
         return self.n_fruitless >= MAX_FRUITLESS
 
-    def order(self, *, publish_failures: bool) -> ShardOrder:
+    def order(self, withhold: Withholding = "none") -> ShardOrder:
         poison = {i: PictureError("segment", kind, _MESSAGES[kind]) for i, kind in self.poison.items()}
-        return ShardOrder(self.ref, publish_failures, poison)
+        return ShardOrder(self.ref, withhold, poison)
 
     def survived(self) -> None:
         """The process lived through the group that the search is at."""

@@ -146,17 +146,29 @@ def test_a_second_run_of_a_shard_changes_nothing(tmp_path):
 
 def test_a_shard_of_failures_is_withheld_until_it_may_be_published(tmp_path):
     (ref,) = planned(tmp_path, [b"no picture"] * 3)
-    result = runner(tmp_path, LightOrDark()).run(ShardOrder(ref, publish_failures=False))
+    result = runner(tmp_path, LightOrDark()).run(ShardOrder(ref, "failed"))
     assert result.is_withheld
     assert result.last_error.startswith("decode/not_an_image: ")
     assert not list(tmp_path.glob("labels/*"))
-    assert not runner(tmp_path, LightOrDark()).run(ShardOrder(ref, publish_failures=True)).is_withheld
+    assert not runner(tmp_path, LightOrDark()).run(ShardOrder(ref)).is_withheld
     assert [row["status"] for row in read(tmp_path, ref)] == ["failed"] * 3
+
+
+def test_unreadable_pictures_alone_are_withheld_where_others_are_labelled_already(tmp_path, monkeypatch):
+    def fetch(*_):
+        raise PictureError("fetch", "forbidden", "no")
+
+    (ref,) = planned(tmp_path, [b"no picture"] * 3)
+    assert not runner(tmp_path, LightOrDark()).run(ShardOrder(ref, "unreadable")).is_withheld
+    (tmp_path / "labels" / f"{ref.shard_id}.parquet").unlink()
+    monkeypatch.setattr("pipeline.stages.fetch", fetch)
+    assert runner(tmp_path, LightOrDark()).run(ShardOrder(ref, "unreadable")).is_withheld
+    assert not list(tmp_path.glob("labels/*"))
 
 
 def test_a_shard_with_one_label_is_never_withheld(tmp_path):
     (ref,) = planned(tmp_path, [b"no picture", png(1)])
-    assert not runner(tmp_path, LightOrDark()).run(ShardOrder(ref, publish_failures=False)).is_withheld
+    assert not runner(tmp_path, LightOrDark()).run(ShardOrder(ref, "failed")).is_withheld
     assert [row["status"] for row in read(tmp_path, ref)] == ["failed", "labelled"]
 
 

@@ -65,7 +65,7 @@ def test_who_shares_a_process_is_not_searched():
 def test_a_picture_that_the_model_is_stuck_at_is_to_blame_at_once():
     shard = work()
     shard.died("timeout", was_alone=True, stuck=(2,))
-    order = shard.order(publish_failures=True)
+    order = shard.order()
     assert [(i, error.stage, error.kind) for i, error in order.poison.items()] == [(2, "segment", "timeout")]
 
 
