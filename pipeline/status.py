@@ -4,17 +4,19 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 from pipeline.label_files import merge_totals, read_totals
-from pipeline.output import FOOTER_THREADS, absolute_uri
+from pipeline.lock import is_locked
+from pipeline.output import FOOTER_THREADS, absolute_uri, storing
 from pipeline.output_files import OutputFile, existing_job, files_below
 from pipeline.plan import read_plan
 from pipeline.storage import STORAGE_ERRORS, StorageOptions, join
 from schemas.errors import OutputError
+from schemas.job import JobRecord
 from schemas.labels import FAILED, LABELLED, ShardTotals
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import public_uri
@@ -22,6 +24,7 @@ from schemas.manifest import public_uri
 RATE_WINDOW_S = 600.0  # of the last activity, whenever that was
 
 _READS_AHEAD = 4  # footers a thread, read before they are asked for
+_VERIFY = "run `escnet verify`, which says what to do"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class StatusReport:
         output: URI without secrets.
         model: its name.
         n_pictures, n_shards: of the plan.
+        is_running: whether a run holds the output at this moment.
         n_pictures_done, n_shards_done: of the shards whose label file is there and has a footer.
         totals: what those footers add up to.
         unread: names of label files without a readable footer.
@@ -46,6 +50,7 @@ class StatusReport:
     n_pictures_done: int
     n_shards: int
     n_shards_done: int
+    is_running: bool = False
     totals: ShardTotals = field(default_factory=ShardTotals)
     unread: list[str] = field(default_factory=list)
     n_foreign: int = 0
@@ -71,6 +76,7 @@ class StatusReport:
         return {
             "output": self.output,
             "model": self.model,
+            "is_running": self.is_running,
             "n_pictures": self.n_pictures,
             "n_pictures_done": self.n_pictures_done,
             "n_pictures_left": self.n_pictures - self.n_pictures_done,
@@ -98,6 +104,14 @@ def status(output: str, storage: StorageOptions | None = None) -> StatusReport:
     storage = storage or StorageOptions()
     output = absolute_uri(output, storage)
     job = existing_job(output, storage)
+    with ThreadPoolExecutor(1) as pool:
+        is_running = pool.submit(is_locked, output, storage)  # in object storage it has to look twice
+        report = _count(job, output, storage)
+        with storing(output):
+            return replace(report, is_running=is_running.result())
+
+
+def _count(job: JobRecord, output: str, storage: StorageOptions) -> StatusReport:
     n_rows = {ref.shard_id: ref.n_rows for ref in read_plan(job.manifest.files, output, storage)}
     done: dict[str, OutputFile] = {}
     n_foreign = 0
@@ -169,7 +183,7 @@ def status_lines(report: StatusReport, now: float | None = None) -> list[str]:
     left, n_left = report.n_shards - report.n_shards_done, report.n_pictures - report.n_pictures_done
     n_failed = sum(report.totals.failed.values())
     lines = [
-        f"{report.output}: {'done' if not left else 'not finished'}, labelled by {report.model}",
+        f"{report.output}: {_state(report)}, labelled by {report.model}",
         f"  shards:    {report.n_shards_done:,} of {report.n_shards:,} done, {left:,} left",
         f"  pictures:  {report.n_pictures_done:,} of {report.n_pictures:,} done, {n_left:,} left",
         f"  status:    {report.totals.labelled:,} {LABELLED}, {n_failed:,} {FAILED}",
@@ -185,7 +199,10 @@ def status_lines(report: StatusReport, now: float | None = None) -> list[str]:
     return lines
 
 
-_VERIFY = "run `escnet verify`, which says what to do"
+def _state(report: StatusReport) -> str:
+    if report.is_running:
+        return "a run is at work there"
+    return "done" if report.n_shards_done == report.n_shards else "not finished, and no run is at work there"
 
 
 def _time_lines(report: StatusReport, now: float) -> list[str]:

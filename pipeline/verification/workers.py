@@ -40,8 +40,7 @@ def check_side_by_side(tasks: Iterable[LabelTask], checker: LabelChecker, n_work
                     yield check
             except BrokenProcessPool:
                 pool = _pool(checker, n_workers)
-                for task in batch[n_done:]:
-                    yield _check_alone(task, checker)
+                yield from _check_one_by_one(batch[n_done:], checker)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -62,12 +61,20 @@ def _check(task: LabelTask) -> LabelCheck:
     return _checker.check(task)
 
 
-def _check_alone(task: LabelTask, checker: LabelChecker) -> LabelCheck:
-    """The check of a file that may have ended the process that read it."""
+def _check_one_by_one(tasks: list[LabelTask], checker: LabelChecker) -> Iterator[LabelCheck]:
+    """The checks of files of which one ended the process that read it."""
+    pool = _pool(checker, 1)
     try:
-        with _pool(checker, 1) as pool:
-            return pool.submit(_check, task).result()
-    except BrokenProcessPool:
-        name = f"{LABELS_FOLDER}/{task.ref.shard_id}.parquet"
-        expected = "a label file; or more memory, if the machine was short of it"
-        return LabelCheck(name, findings=[Finding(name, "bytes that end the process which reads them", expected, REDO)])
+        for task in tasks:
+            try:
+                yield pool.submit(_check, task).result()
+            except BrokenProcessPool:
+                yield _deadly(f"{LABELS_FOLDER}/{task.ref.shard_id}.parquet")
+                pool = _pool(checker, 1)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _deadly(name: str) -> LabelCheck:
+    expected = "a label file; or more memory, if the machine was short of it"
+    return LabelCheck(name, findings=[Finding(name, "bytes that end the process which reads them", expected, REDO)])

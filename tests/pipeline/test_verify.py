@@ -101,7 +101,7 @@ def flips(data: bytes) -> list[tuple[int, int]]:
     draw = np.random.default_rng(0)
     n_footer = int.from_bytes(data[-8:-4], "little") + 8
     places = [*range(20), *range(len(data) - 20, len(data))]
-    places += [*draw.integers(len(data) - n_footer, len(data), 250), *draw.integers(0, len(data), 250)]
+    places += [*draw.integers(len(data) - n_footer, len(data), 150), *draw.integers(0, len(data), 150)]
     return [(int(place), int(draw.integers(1, 256))) for place in places]
 
 
