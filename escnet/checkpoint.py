@@ -106,11 +106,13 @@ def load_checkpoint(
             f"{path}: the file was replaced: fingerprint {info.fingerprint}, expected {expected_fingerprint}; "
             "put the old file back, or start a new job"
         )
-    network = _build_without_weights(path, info.config)
-    targets = network.state_dict()
-    expected = {name: (tuple(t.shape), _DTYPE_NAMES[t.dtype]) for name, t in targets.items()}
+    with torch.device("meta"):  # without memory, which a configuration can ask for any amount of
+        outline = _build_without_weights(path, info.config).state_dict()
+    expected = {name: (tuple(t.shape), _DTYPE_NAMES[t.dtype]) for name, t in outline.items()}
     if problem := describe_mismatch(info.tensors, expected):
         raise ModelError(f"{path}: the weights do not fit its configuration: {problem}")
+    network = _build_without_weights(path, info.config)
+    targets = network.state_dict()
     if _copy_weights(path, info, targets) != info.fingerprint:
         raise ModelError(
             f"{path}: the content does not match its fingerprint {info.fingerprint}; "

@@ -20,6 +20,8 @@ FORMAT = "escnet-checkpoint/1"
 UNTRAINED_PARTS = "untrained_parts"
 
 _MAKE_ONE = "make one with `escnet model import`"
+_CLIP_SIZES = ("embed_dim", "layers", "width", "heads", "patch_size", "context_length", "vocab_size")
+_LARGEST_INPUT = 8192  # pixels a side; attention over its patches would fill any memory
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
 
 
@@ -66,17 +68,41 @@ def read_header(path: str | Path) -> CheckpointInfo:
         config_json, fingerprint = metadata["config"], metadata["fingerprint"]
         config = ModelConfig.model_validate(json.loads(config_json))
         provenance = json.loads(metadata["provenance"])
+        _refuse_impossible(config, n_tensors=len(tensors))
     except KeyError as error:
         raise ModelError(f"{path}: the header lacks {error}; the file is damaged, get it again") from error
     except ModelError as error:
         raise ModelError(f"{path}: its configuration is not one this version can use: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(
             f"{path}: configuration or provenance is no JSON; the file is damaged, get it again"
         ) from error
+    except (AttributeError, TypeError) as error:  # settings of CLIP that are no numbers
+        raise ModelError(f"{path}: its configuration is not one this version can use: {error}") from error
     if not isinstance(provenance, dict):
         raise ModelError(f"{path}: the provenance is no JSON object; the file is damaged, get it again")
+    parts = provenance.get(UNTRAINED_PARTS, [])
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise ModelError(f"{path}: {UNTRAINED_PARTS} is no list of names; the file is damaged, get it again")
     return CheckpointInfo(config, config_json, fingerprint, provenance, tensors, path.stat().st_size)
+
+
+def _refuse_impossible(config: ModelConfig, n_tensors: int) -> None:
+    """Refuse more layers than the file has tensors, and an input of any size, before they cost time and memory."""
+    towers = [config.clip.get(name) or {} for name in ("vision_cfg", "text_cfg")]
+    if not all(isinstance(tower, dict) for tower in towers):
+        raise ModelError("clip: a tower is no mapping of settings")
+    if config.image_size > _LARGEST_INPUT:
+        raise ModelError(f"image_size {config.image_size}, expected at most {_LARGEST_INPUT}")
+    for settings in (config.clip, *towers):
+        for name, value in settings.items():
+            if name in _CLIP_SIZES and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ModelError(f"clip: {name} is {str(value)[:80]}, expected a whole number from 1")
+    depths = [config.n_blocks, config.sam.depth, *(tower.get("layers", 1) for tower in towers)]
+    if config.pyramid is not None:
+        depths += config.pyramid.depths
+    if max(depths) > n_tensors:
+        raise ModelError(f"{max(depths)} layers, but the file has only {n_tensors} tensors")
 
 
 def _open_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[tuple[int, ...], str]]]:

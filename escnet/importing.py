@@ -27,6 +27,8 @@ from schemas.errors import ModelError
 
 _GRID_SIDE = 24  # patches; the paper's grid
 _QUICKGELU = "-quickgelu"
+_MOST_POSITIONS = 2**16
+_POSITIONS = "visual.positional_embedding"
 # Buffers that only OpenAI's own CLIP files hold; those weights were all trained with QuickGELU.
 _OPENAI_MARKS = frozenset(("input_resolution", "context_length", "vocab_size"))
 _SAM_COPIED = ("transformer.", "iou_token.", "mask_tokens.")
@@ -167,16 +169,24 @@ def _load_clip(network: EscNet, arch: str, path: Path) -> set[str]:
     weights = read_weights(path)
     if _OPENAI_MARKS & weights.keys():
         _refuse_other_activation(arch, f"{path.name} (OpenAI's weights)", weights_use_quickgelu=True)
-    # float: interpolation in half precision, as OpenAI stores its weights, would lose digits
-    weights = {name: tensor.float() for name, tensor in weights.items() if name not in _OPENAI_MARKS}
-    positions = weights.get("visual.positional_embedding")
-    if positions is not None and math.isqrt(len(positions) - 1) ** 2 == len(positions) - 1:
-        resize_pos_embed(weights, network.clip)
+    weights = {name: tensor for name, tensor in weights.items() if name not in _OPENAI_MARKS}
     targets = network.clip.state_dict()
+    positions, ours = weights.get(_POSITIONS), targets.get(_POSITIONS)
+    if positions is not None and ours is not None and _is_grid(positions, like=ours):
+        # float: interpolation in half precision, as OpenAI stores its weights, would lose digits
+        weights[_POSITIONS] = positions.float()
+        resize_pos_embed(weights, network.clip)
     if problem := describe_mismatch(_shapes(weights), _shapes(targets)):
         raise ModelError(f"{path}: these are not the weights of open_clip's {arch}: {problem}")
     network.clip.load_state_dict(weights)
     return {f"clip.{name}" for name in targets}
+
+
+def _is_grid(positions: Tensor, like: Tensor) -> bool:
+    """Whether these are embeddings as wide as `like`: one for the whole picture, and a square of them for patches."""
+    if positions.shape[1:] != like.shape[1:] or not 1 < len(positions) <= _MOST_POSITIONS:
+        return False
+    return math.isqrt(len(positions) - 1) ** 2 == len(positions) - 1
 
 
 def _load_sam(network: EscNet, path: Path, weights: dict[str, Tensor]) -> set[str]:

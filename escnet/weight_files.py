@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ _PICKLE_START = b"\x80"
 # What the readers raise on files with flipped bytes and missing ends, found by trying.
 _DAMAGE = (
     SafetensorError, zipfile.BadZipFile, struct.error, OSError, EOFError, RuntimeError, ValueError, LookupError,
-    TypeError, AttributeError, AssertionError,
+    TypeError, AttributeError, AssertionError, ArithmeticError, MemoryError,
 )  # fmt: skip
 
 
@@ -56,6 +57,8 @@ def _read(path: Path) -> Any:
         _refuse_torchscript(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if start.startswith(_PICKLE_START):
+        if tarfile.is_tarfile(path):  # PyTorch's oldest form, in which "weights only" once ran code (CVE-2025-32434)
+            raise ModelError(f"{path}: a tar of pickles; use a safetensors file of the same weights")
         return torch.load(path, map_location="cpu", weights_only=True)
     raise ModelError(f"{path}: neither safetensors nor a PyTorch file, expected .safetensors, .pt, .pth or .bin")
 
@@ -77,8 +80,12 @@ def _tensors_of(path: Path, weights: Any) -> dict[str, Tensor]:
         found = "nothing" if weights == {} else f"a {type(weights).__name__}"
         raise ModelError(f"{path}: holds {found}, expected tensors by name (a state dict)")
     for name, value in weights.items():
+        if not isinstance(name, str):
+            raise ModelError(f"{path}: {str(name)[:60]!r} stands for a name, expected tensors by name (a state dict)")
         if not isinstance(value, Tensor):
             raise ModelError(f"{path}: {name!r} is a {type(value).__name__}, expected tensors only (a state dict)")
+        if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
+            raise ModelError(f"{path}: {name!r} holds no plain numbers, expected a plain tensor; save it as one")
     if all(name.startswith("module.") for name in weights):
         return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
     return dict(weights)

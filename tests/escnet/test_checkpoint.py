@@ -206,7 +206,7 @@ def test_a_setting_that_cannot_run_is_one_line_with_the_file(checkpoint, changes
     "clip",
     [
         {**tiny_config().clip, "vision_cfg": {"layers": 2, "width": 32, "patch_size": 8, "nonsense": 1}},
-        {**tiny_config().clip, "text_cfg": {"width": "wide"}},
+        {**tiny_config().clip, "text_cfg": {"mlp_ratio": "wide"}},
     ],
 )
 def test_a_configuration_that_builds_nothing_is_one_line(checkpoint, clip):
