@@ -1,6 +1,5 @@
 """Whole jobs over real photographs: the real command, embedded Ray, the real network with random weights."""
 
-import csv
 import io
 import json
 import shutil
@@ -134,24 +133,6 @@ def test_a_replaced_picture_is_noticed(photos, tmp_path):
     victim.write_bytes(victim.read_bytes() + b"\0")
     done = annotate(copy, "--output", tmp_path / "out", "--limit", 2, code=2)
     assert f"pictures: 2 there, 2 now: 1 changed ('{victim.relative_to(copy)}')" in done.stderr
-
-
-def test_every_hostile_file_is_labelled_or_failed_as_its_list_says(shared_data, tmp_path):
-    done = annotate(shared_data / "hard", "--output", tmp_path, code=3)
-    assert "more than --max-failed" in done.stderr
-    found = {row["image_id"]: row for row in rows_of(tmp_path)}
-    with open(shared_data / "hard" / "MANIFEST.csv", newline="") as file:
-        expected = {line["file"]: line for line in csv.DictReader(file)}
-    assert set(found) == set(expected)
-    for name, line in expected.items():
-        row = found[name]
-        if line["should_decode"] == "yes":
-            assert row["status"] == "labelled", (name, row["error_message"])
-        else:
-            assert row["status"] == "failed", name
-            assert row["error_stage"] in line["error_stage"].split("|"), name
-            assert row["error_kind"] in line["error_kind"].split("|"), name
-            assert row["mask"] is None
 
 
 def test_sources_of_many_kinds_make_one_job(photos, tmp_path):
