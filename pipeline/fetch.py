@@ -1,15 +1,9 @@
 """The bytes of one picture: from its manifest row, or from storage, whole or a byte range."""
 
-import random
-import time
-
 from pipeline.local_files import NO_REGULAR_FILE
 from pipeline.storage import STORAGE_ERRORS, StorageOptions, classify, read_bytes
 from schemas.errors import ErrorKind, PictureError
 from schemas.manifest import ManifestRow, public_uri
-
-N_ATTEMPTS = 4  # over 2 to 4 seconds: longer than a dropped connection, far shorter than an outage
-FIRST_WAIT_S = 0.5  # doubled before every further attempt
 
 # Ours, not the driver's: those hold request ids and signed addresses, and labels may not differ from run to run.
 _MESSAGES: dict[ErrorKind, str] = {
@@ -22,8 +16,8 @@ _MESSAGES: dict[ErrorKind, str] = {
 def fetch(row: ManifestRow, options: StorageOptions) -> bytes:
     """The bytes of the picture that `row` names; never empty.
 
-    Failures of storage that may pass are tried again, with growing waits of random length so that many
-    actors do not come back all at once.
+    What may pass is tried again below (`pipeline.storage_retries`), so a picture takes up to a minute and more in an
+    outage of storage.
 
     Raises:
         PictureError: stage `fetch`; kind not_found, forbidden, storage or empty.
@@ -40,16 +34,12 @@ def fetch(row: ManifestRow, options: StorageOptions) -> bytes:
 
 
 def _read(row: ManifestRow, options: StorageOptions) -> bytes:
-    n_failed = 0
-    while True:
-        try:
-            return read_bytes(row.uri, options, row.byte_offset, row.byte_length)
-        except STORAGE_ERRORS as error:
-            kind, n_failed = classify(error), n_failed + 1
-            if kind != "storage" or n_failed == N_ATTEMPTS:
-                is_special = isinstance(error, OSError) and error.errno == NO_REGULAR_FILE
-                raise _failure(row, kind, "not a regular file" if is_special else _MESSAGES[kind]) from error
-        time.sleep(FIRST_WAIT_S * 2 ** (n_failed - 1) * random.uniform(0.5, 1.0))
+    try:
+        return read_bytes(row.uri, options, row.byte_offset, row.byte_length)
+    except STORAGE_ERRORS as error:
+        kind = classify(error)
+        is_special = isinstance(error, OSError) and error.errno == NO_REGULAR_FILE
+        raise _failure(row, kind, "not a regular file" if is_special else _MESSAGES[kind]) from error
 
 
 def _failure(row: ManifestRow, kind: ErrorKind, message: str) -> PictureError:
