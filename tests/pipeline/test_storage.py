@@ -46,7 +46,7 @@ NASTY_NAMES = [
 @pytest.fixture(params=["local", "s3"])
 def folder(request, tmp_path):
     """URI of an empty folder, on this machine and in a bucket."""
-    return str(tmp_path / "dir") if request.param == "local" else request.getfixturevalue("s3").uri("dir")
+    return str(tmp_path / "dir") if request.param == "local" else request.getfixturevalue("s3").uri("d i/r #1?%20+ü")
 
 
 @pytest.fixture
