@@ -89,33 +89,56 @@ def annotate(request: JobRequest, *, load_segmenter: Callable[[ReplicaSetup], Se
             lock = stack.enter_context(lock_output(request.output, storage))
         sweep(request.output, storage)
         record = plan_job(job, sources)
-        shards = read_plan(record.manifest.files, request.output, storage)
-        done = done_shards(request.output, storage)
-        missing = [shard for shard in shards if shard.shard_id not in done]
-        taken: set[str] = set()
-        if missing and request.update is not None:
-            taken = take_over(missing, len(shards), request.update, request.output, storage)
-        remaining = [shard for shard in missing if shard.shard_id not in taken]
-        left = {shard.shard_id for shard in remaining}
-        totals = shard_totals((s.shard_id for s in shards if s.shard_id not in left), request.output, storage)
-        if remaining:
-            run, now = _run(job, remaining, record.manifest, totals), RunningTotals(totals)
-            label_shards(job, run, load_segmenter=load_segmenter, check=lock.check, on_result=now.add)
-            totals = now.totals
+        done = _finish(job, record.manifest, load_segmenter, lock.check)
     return JobReport(
         output=request.output,
         n_rows=record.manifest.n_rows,
-        n_shards=len(shards),
-        n_shards_before=len(shards) - len(missing),
-        n_rows_now=sum(shard.n_rows for shard in remaining),
+        n_shards=record.manifest.n_shards,
+        n_shards_before=done.n_shards_before,
+        n_rows_now=done.n_rows_now,
         seconds=time.monotonic() - started,
-        totals=totals,
+        totals=done.totals,
         sources=sources,
         is_random=job.model.is_random,
         update_of=record.update_of,
         update_counts=record.update_counts,
-        n_shards_taken_over=len(taken),
+        n_shards_taken_over=done.n_shards_taken_over,
     )
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """What a run found done, and did. `totals` are over the whole output."""
+
+    n_shards_before: int
+    n_shards_taken_over: int
+    n_rows_now: int
+    totals: ShardTotals
+
+
+def _finish(
+    job: ResolvedJob,
+    plan: ManifestRecord,
+    load_segmenter: Callable[[ReplicaSetup], Segmenter],
+    check: Callable[[], None],
+) -> _Finished:
+    """Take over and label what is missing of a planned job."""
+    output, storage, update = job.request.output, job.storage, job.request.update
+    shards = read_plan(plan.files, output, storage)
+    done = done_shards(output, storage)
+    missing = [shard for shard in shards if shard.shard_id not in done]
+    taken: set[str] = set()
+    if missing and update is not None:
+        taken = take_over(missing, len(shards), update, output, storage)
+    remaining = [shard for shard in missing if shard.shard_id not in taken]
+    left = {shard.shard_id for shard in remaining}
+    totals = shard_totals((s.shard_id for s in shards if s.shard_id not in left), output, storage)
+    if remaining:
+        run, now = _run(job, remaining, plan, totals), RunningTotals(totals)
+        label_shards(job, run, load_segmenter=load_segmenter, check=check, on_result=now.add)
+        totals = now.totals
+    n_rows_now = sum(shard.n_rows for shard in remaining)
+    return _Finished(len(shards) - len(missing), len(taken), n_rows_now, totals)
 
 
 def _run(job: ResolvedJob, remaining: list[ShardRef], plan: ManifestRecord, before: ShardTotals) -> Run:
