@@ -195,7 +195,9 @@ def _manifest_rows(ref: ShardRef, uri: str, storage: StorageOptions) -> list[Man
     with open_file(uri, storage, block_size=MANIFEST_BLOCK_BYTES) as file:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
         table = parquet.read_row_group(ref.row_group, use_threads=False)
-    return [ManifestRow(**row) for row in table.select(MANIFEST_SCHEMA.names).to_pylist()]
+    if not table.schema.equals(MANIFEST_SCHEMA):
+        raise pa.ArrowInvalid("other columns than those of a manifest")
+    return [ManifestRow(**row) for row in table.to_pylist()]
 
 
 @cache

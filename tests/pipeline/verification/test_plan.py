@@ -2,10 +2,13 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.plan import Shard, read_shard_rows, write_plan
 from pipeline.verify import verify
+from schemas.manifest import MANIFEST_SCHEMA
 from tests.pipeline.labelled_output import STORAGE
 from tests.pipeline.verification.whole import N_FILES, RESTORE, faults, refs_of
 
@@ -95,6 +98,19 @@ def test_changed_rows_of_the_manifest_are_found(output):
         f"manifest/{part(output).name}: found other rows of shard {refs[1].shard_id} (row group 1), expected the rows, "
         f"vocabulary, model and options of job.json that the shard is named by{RESTORE}"
     ]
+
+
+def test_columns_of_another_type_are_found(output):
+    path = part(output)
+    groups, footer = pq.ParquetFile(path), pq.read_metadata(path).metadata
+    schema = MANIFEST_SCHEMA.set(0, pa.field("image_id", pa.binary(), nullable=False))
+    tables = [groups.read_row_group(k).cast(schema) for k in range(groups.num_row_groups)]
+    with pq.ParquetWriter(path, schema, store_schema=False) as writer:
+        for table in tables:
+            writer.write_table(table)
+        writer.add_key_value_metadata(footer)
+    said = faults(output)
+    assert sum("that cannot be read, expected those that the plan wrote" in line for line in said) == N_FILES
 
 
 def test_a_shard_planned_twice_is_found(output):
