@@ -19,9 +19,11 @@ from tests.crash.kills import KILL_KINDS, Kill, KillKind
 from tests.crash.places import Place
 from tests.crash.processes import kill_tree, start
 from tests.crash.world import N_SHARDS, World
+from tests.crash.writers import kill_writer
 
 POLL_S = 0.02
 SEEK_EVERY_S = 0.2
+CATCH_S = 0.5
 LOOK_EVERY_S = 1.0
 SAY_EVERY_S = 15.0
 STALLED_S = 180.0  # nothing killed, nothing published and no driver started for so long: the job hangs
@@ -182,8 +184,7 @@ class Campaign:
             self._kill_at, self._seek_at = None, now + SEEK_EVERY_S
         elif self._kill_at is None:
             self._kill_at = now + kill.delay_s
-        else:
-            self._kill(kill, victims[int(kill.choice * len(victims))])
+        elif self._kill(kill, victims[int(kill.choice * len(victims))]):
             self._kills.pop()
             self._outcome.kills[kill.kind] += 1
             self._kill_at, self._seek_at, self._moved_at, self._n_ends = None, now, now, 0
@@ -191,17 +192,21 @@ class Campaign:
     def _victims(self, kind: KillKind) -> Sequence[Any]:
         if kind == "driver":
             return [] if self._driver is None else [self._driver]
-        return self._cluster.actors() if kind == "actor" else self._cluster.full_nodes()
+        return self._cluster.full_nodes() if kind == "node" else self._cluster.actors()
 
-    def _kill(self, kill: Kill, victim: Any) -> None:
+    def _kill(self, kill: Kill, victim: Any) -> bool:
+        """Whether it was done: a writer has to be caught."""
         if kill.kind == "driver":
             kill_tree(victim)
             self._driver, self._driver_due = None, time.monotonic() + kill.pause_s
         elif kill.kind == "node":
             self._cluster.kill_node(victim, kill.pause_s)
+        elif kill.kind == "writer":
+            return kill_writer(self._cluster.actors(), lambda: self._place.label_names(self._job), CATCH_S)
         else:
             with suppress(psutil.NoSuchProcess):  # the driver that it belonged to has just ended it
                 victim.kill()
+        return True
 
     def _look(self) -> None:
         """Notice what is new among the labels, and say how far all is from time to time."""

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-KillKind = Literal["driver", "actor", "node"]
+KillKind = Literal["driver", "actor", "writer", "node"]
 KILL_KINDS: tuple[KillKind, ...] = get_args(KillKind)
 
-# How many of a hundred. After the driver's death on object storage, the next one may wait 20 seconds for its lock.
+# How many of a hundred. A writer is an actor with a temporary file open, which only a local disk shows. After the
+# driver's death on object storage, the next one may wait 20 seconds for its lock.
 SHARES: Mapping[str, Mapping[KillKind, int]] = {
-    "local": {"driver": 30, "actor": 50, "node": 20},
-    "s3": {"driver": 15, "actor": 65, "node": 20},
+    "local": {"driver": 30, "actor": 30, "writer": 20, "node": 20},
+    "s3": {"driver": 15, "actor": 65, "writer": 0, "node": 20},
 }
 _SHORTEST_S, _LONGEST_S = 0.02, 4.0
 _LONGEST_PAUSE_S = 8.0
