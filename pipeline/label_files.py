@@ -32,7 +32,9 @@ _PARQUET_END_BYTES = 8  # the length of the footer, and "PAR1"
 _TOTALS = TypeAdapter(ShardTotals)
 
 # What Arrow raises for bytes that are not as they should be: not only its own errors.
-_DAMAGED = (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
+_DAMAGED = (
+    pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError, RecursionError,
+)  # fmt: skip
 
 
 def label_file_bytes(rows: list[LabelRow], identity: dict[str, Any]) -> bytes:

@@ -7,15 +7,19 @@ from pipeline.verification.findings import Finding
 
 MANIFEST_BLOCK_BYTES = 2**18  # fetched at a time: the rows of one shard, and not the whole file
 
+_EXHAUSTED = MemoryError | RecursionError  # what a file may ask for
+
 # All that comes of reading Parquet from storage: Arrow raises more than its own errors for damaged bytes.
-DAMAGED = (pa.ArrowException, *STORAGE_ERRORS, TypeError, LookupError, OverflowError, MemoryError)
+DAMAGED = (
+    pa.ArrowException, *STORAGE_ERRORS, TypeError, LookupError, OverflowError, MemoryError, RecursionError,
+)  # fmt: skip
 
 
 def is_parquets_own(error: BaseException) -> bool:
     """Is the file at fault, rather than the storage? Arrow's OSError for damaged bytes has no number and no cause."""
     if type(error) is OSError:
         return error.errno is None and error.__cause__ is None
-    return isinstance(error, pa.ArrowException | ValueError | TypeError | LookupError | OverflowError | MemoryError)
+    return isinstance(error, pa.ArrowException | ValueError | TypeError | LookupError | OverflowError | _EXHAUSTED)
 
 
 def unread(name: str, error: BaseException) -> Finding:
