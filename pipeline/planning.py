@@ -41,6 +41,8 @@ def plan_job(job: ResolvedJob, sources: SourceSummary) -> JobRecord:
         refuse_other_update(request.update, found, request.output)
         unlisted = found.manifest.model_copy(update={"shard_size": request.shard_size})
         _refuse_differences(job, job.record(unlisted), found)  # before listing millions of pictures
+        with storing(request.output):  # a run that was killed just after it wrote the plan did not come to it
+            sweep_parts(found.manifest.files, request.output, job.storage)
     digest = PlanDigest()
     with _cutting(job, found, sources) as (cut, changes):
         shards = digest.watch(cut(sources))

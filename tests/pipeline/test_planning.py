@@ -69,3 +69,11 @@ def test_a_vocabulary_that_is_not_as_it_was_written_is_named_by_its_fingerprints
     (old / "vocabularies" / "w.yaml").write_text("classes: 5")
     with pytest.raises(OutputError, match=r"holds another job \(vocabulary w: [0-9a-f]{32} there, [0-9a-f]{32} now\)"):
         world.annotate(old)
+
+
+def test_parts_of_a_plan_that_was_never_finished_go_with_the_next_run(world, old):
+    (part,) = (old / "manifest").iterdir()
+    left = part.with_name("part-00007-0123abcd.parquet")
+    left.write_bytes(part.read_bytes())
+    world.annotate(old)
+    assert list((old / "manifest").iterdir()) == [part]
