@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from schemas.errors import printable
+
 if TYPE_CHECKING:
     from schemas.vocabulary import Vocabulary
 
@@ -55,7 +57,7 @@ def show(name_or_file: str, form: str) -> None:
         return
     click.echo(f"{found.name}: {_counted(len(found.classes), 'class')}, ", nl=False)
     click.echo(f"{_counted(len(found.distractors), 'distractor')}, ignore is {found.ignore_id}")
-    click.echo(f"templates: {' | '.join(found.templates)}")
+    click.echo(printable(f"templates: {' | '.join(found.templates)}"))
     _echo_table(_class_rows(found))
     if found.distractors:
         click.echo()
@@ -85,6 +87,7 @@ def _counted(n: int, word: str) -> str:
 
 def _echo_table(rows: list[tuple[str, ...]]) -> None:
     """Columns as wide as their widest cell, the last one as it is."""
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     for row in rows:
         click.echo("  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[-1]]))

@@ -29,12 +29,17 @@ _UNPRINTABLE = re.compile(
 )
 
 
-def one_line(text: str) -> str:
-    """The text as one line that does nothing to a terminal: control characters are spelled out, as in `\\x1b`.
+def printable(text: str) -> str:
+    """The text as one line that does nothing to a terminal: control characters are spelled out, as in `\\x1b`."""
+    return _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], text)
 
-    A text of more than `MAX_LINE_CHARACTERS` loses its middle. A line that was made so stays as it is.
+
+def one_line(text: str) -> str:
+    """The text made `printable`; one of more than `MAX_LINE_CHARACTERS` loses its middle.
+
+    A line that was made so stays as it is.
     """
-    line = _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], text)
+    line = printable(text)
     if len(line) <= MAX_LINE_CHARACTERS:
         return line
     half = (MAX_LINE_CHARACTERS - 5) // 2

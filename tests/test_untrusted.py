@@ -171,6 +171,15 @@ def test_what_a_manifest_holds_is_shown_on_one_line_a_row(tmp_path, monkeypatch,
     assert all(line == one_line(line) for line in (said + built).split("\n"))
 
 
+def test_words_that_turn_writing_around_are_shown_spelled_out(tmp_path, monkeypatch, capsys):
+    words = ["car\u202etac", "the \u2066{}\u2069", "می‌خواهم"]
+    (tmp_path / "words.json").write_text(json.dumps({"classes": [words[0], words[2]], "templates": words[1]}))
+    code, said = run(monkeypatch, capsys, "vocabulary", "show", tmp_path / "words.json")
+    assert code == 0
+    assert all(word in said for word in ("car\\u202etac", "the \\u2066{}\\u2069", "می‌خواهم"))
+    assert not {"\u202e", "\u2066", "\u2069"} & set(said)
+
+
 def test_suffixes_of_files_that_are_no_pictures_are_shown_on_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "photos").mkdir()
     for name in ("a.jpg", "b.\x1b[2J\n"):

@@ -20,7 +20,8 @@ from pipeline.job_files import read_job_file
 from pipeline.manifest import read_manifest, write_manifest
 from pipeline.sources import SourceSummary, list_sources
 from pipeline.storage import StorageOptions
-from schemas.errors import InputError, ManifestError, PictureError, SourceError, one_line
+from pipeline.vocabularies import load_vocabulary
+from schemas.errors import InputError, ManifestError, PictureError, SourceError, VocabularyError, one_line
 from schemas.manifest import ManifestRow, is_web_address
 
 OPTIONS = StorageOptions()
@@ -109,14 +110,9 @@ def test_any_bytes_are_rows_or_one_line(tmp_path, suffix, content):
     assert_usable(read_source(tmp_path / f"m{suffix}", data))
 
 
+ODD_TEXTS = st.sampled_from(["a.jpg", "http://[", "foo://a", "\0", "../a", "9" * 50, " s3://a/b"])
 JSON_VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(-(10**40), 10**40)
-    | st.floats()
-    | ANY_TEXT
-    | st.sampled_from(["a.jpg", "http://[", "foo://a", "\0", "../a", "9" * 50, " s3://a/b"]),
+    st.none() | st.booleans() | st.integers(-(10**40), 10**40) | st.floats() | ANY_TEXT | ODD_TEXTS,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(ANY_TEXT, inner, max_size=2),
     max_leaves=3,
 )
@@ -228,6 +224,20 @@ def test_any_coco_images_are_rows_or_one_line(tmp_path, images):
         assert_usable(list(list_sources([str(file)], OPTIONS, SourceSummary())))
     except InputError as error:
         assert_one_line(error)
+
+
+@FEW
+@given(st.sampled_from([".yaml", ".json", ".txt", ""]), st.binary(max_size=80) | ANY_TEXT)
+@example(".txt", b"\xff\xfec\0a\0t\0")
+def test_a_file_of_any_bytes_is_a_vocabulary_or_one_line(tmp_path, suffix, content):
+    file = tmp_path / f"words{suffix}"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    try:
+        found = load_vocabulary(str(file))
+    except VocabularyError as error:
+        assert_one_line(error)
+        return
+    assert found.entries
 
 
 JOB_OPTIONS = [option.name for option in annotate.params if option.name]
