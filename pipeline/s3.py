@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from fsspec.asyn import sync_wrapper
+from fsspec.asyn import sync, sync_wrapper
 from s3fs import S3FileSystem
 
 from pipeline.storage_errors import STORAGE_ERRORS
@@ -53,6 +53,9 @@ class LiteralS3FileSystem(S3FileSystem):
             request.cancel()  # does nothing to one that is done
 
     call_s3 = sync_wrapper(_call_s3)
+
+    def ls(self, path: str, detail: bool = False, **kwargs: Any) -> list[Any]:
+        return retried(f"s3://{path}", lambda: sync(self.loop, self._ls, path, detail=detail, **kwargs))
 
 
 class _Body(io.BytesIO):

@@ -4,10 +4,8 @@ It is the object storage that people run themselves, and stricter than a fake: i
 multipart uploads that stay behind, keys that must be encoded rightly.
 """
 
-import ctypes
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -22,8 +20,6 @@ PROGRAMS = (
     "ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin",
 )  # fmt: skip
 START_TIMEOUT_S = 120.0
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 
 # cephx must be on: without it the gateway hangs. One copy on one disk, and few placement groups: pools appear quickly.
 _SETTINGS = """\
@@ -74,32 +70,34 @@ def missing_programs() -> list[str]:
 @contextmanager
 def ceph_gateway(folder: Path) -> Iterator[Gateway]:
     """Run Ceph in `folder` while the block runs; its daemons end with it, and also when this process is killed."""
-    mon_port, gateway_port = _free_ports(2)
-    folder.joinpath("ceph.conf").write_text(
-        _SETTINGS.format(
-            fsid=uuid.uuid4(),
-            folder=folder,
-            mon_port=mon_port,
-            gateway_port=gateway_port,
-        )
-    )
-    endpoint = f"http://127.0.0.1:{gateway_port}"
     with ExitStack() as daemons:
-        _make_keys(folder)
-        _start_monitor(folder, mon_port, daemons)
-        daemons.enter_context(_daemon(folder, "ceph-mgr", "-i", "x"))
-        osd_uuid = str(uuid.uuid4())  # the monitor ignores a disk that comes with another one
-        _run(folder, "ceph", "osd", "new", osd_uuid, "0")
-        _run(folder, "ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd_uuid)
-        daemons.enter_context(_daemon(folder, "ceph-osd", "-i", "0"))
-        daemons.enter_context(_daemon(folder, "radosgw", "--name", "client.rgw"))
-        user = json.loads(
-            _run(
-                folder, "radosgw-admin", "--name", "client.admin", "user", "create", "--uid=tester", "--display-name=x"
-            )
-        )
-        _wait_for_answer(endpoint, folder)
-        yield Gateway(endpoint, user["keys"][0]["access_key"], user["keys"][0]["secret_key"])
+        try:
+            gateway = _start(folder / "first", daemons)
+        except (RuntimeError, subprocess.TimeoutExpired):  # a port that was free may have been taken meanwhile
+            daemons.close()
+            gateway = _start(folder / "second", daemons)
+        yield gateway
+
+
+def _start(folder: Path, daemons: ExitStack) -> Gateway:
+    """Start all daemons, in the order in which they need each other."""
+    folder.mkdir()
+    mon_port, gateway_port = _free_ports(2)
+    settings = _SETTINGS.format(fsid=uuid.uuid4(), folder=folder, mon_port=mon_port, gateway_port=gateway_port)
+    folder.joinpath("ceph.conf").write_text(settings)
+    endpoint = f"http://127.0.0.1:{gateway_port}"
+    _make_keys(folder)
+    _start_monitor(folder, mon_port, daemons)
+    daemons.enter_context(_daemon(folder, "ceph-mgr", "-i", "x"))
+    osd_uuid = str(uuid.uuid4())  # the monitor ignores a disk that comes with another one
+    _run(folder, "ceph", "osd", "new", osd_uuid, "0")
+    _run(folder, "ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd_uuid)
+    daemons.enter_context(_daemon(folder, "ceph-osd", "-i", "0"))
+    daemons.enter_context(_daemon(folder, "radosgw", "--name", "client.rgw"))
+    user = ("user", "create", "--uid", "tester", "--display-name", "tester")
+    keys = json.loads(_run(folder, "radosgw-admin", *user))["keys"][0]
+    _wait_for_answer(endpoint, folder)
+    return Gateway(endpoint, keys["access_key"], keys["secret_key"])
 
 
 def _make_keys(folder: Path) -> None:
@@ -144,18 +142,18 @@ def _daemon(folder: Path, program: str, *arguments: str) -> Iterator[None]:
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            preexec_fn=_end_with_parent,
             start_new_session=True,  # Ctrl-C is for the tests; the daemons end after them
         )
+    # Reads until this process is gone, however it ended. A death signal would not do: the manager runs itself anew.
+    watch = ["sh", "-c", 'cat >/dev/null; kill -KILL "$0"', str(process.pid)]
+    watcher = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
     try:
         yield
     finally:
+        watcher.kill()
+        watcher.wait()
         process.kill()  # all of it is in memory, or in a folder that goes too
         process.wait()
-
-
-def _end_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait_for_answer(endpoint: str, folder: Path) -> None:
