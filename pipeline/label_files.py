@@ -109,11 +109,14 @@ class LabelFileError(OutputError):
     """A file that is damaged or no label file; `found` says what it is instead."""
 
     def __init__(self, uri: str, found: str) -> None:
-        self.found = found
+        self.uri, self.found = uri, found
         expected = f"expected a label file of schema version {SCHEMA_VERSION}"
         super().__init__(
             f"{public_uri(uri)}: found {found}, {expected}; remove the file and run `escnet annotate` again"
         )
+
+    def __reduce__(self) -> tuple:
+        return LabelFileError, (self.uri, self.found)
 
 
 def read_footer(uri: str, options: StorageOptions) -> dict[str, Any]:

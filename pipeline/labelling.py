@@ -27,6 +27,7 @@ class Run:
         stopped: gives the line for a run that was stopped.
         has_labels: some picture of the output is labelled already; see `pipeline.probe.Probe`.
         redo_kinds: see `pipeline.shard.ShardRunner`.
+        n_rows_of: how many pictures of a shard are to be done.
     """
 
     shards: list[ShardRef]
@@ -36,6 +37,7 @@ class Run:
     stopped: Callable[[], str]
     has_labels: bool
     redo_kinds: frozenset[str] | None = None
+    n_rows_of: Callable[[ShardRef], int] = lambda ref: ref.n_rows
 
 
 def label_shards(
@@ -65,7 +67,7 @@ def label_shards(
                 stack.enter_context(ray_cluster(None))
             stack.enter_context(_sigterm_stops(terminated))
             for result in run_shards(
-                run.shards, setup, job.placement, progress, has_labels=run.has_labels, check=check
+                run.shards, setup, job.placement, progress, has_labels=run.has_labels, n_rows=run.n_rows_of, check=check
             ):
                 on_result(result)
     except KeyboardInterrupt as stop:  # the actors are gone by now: what lies there is what is done

@@ -20,18 +20,18 @@ class Probe:
     """Watches the first shards of a job.
 
     Args:
-        shards: what is to be done, in order.
+        shards: what is to be done, in order, and how many pictures of it.
         has_labels: some picture of the output is labelled already.
     """
 
-    def __init__(self, shards: Iterable[ShardRef], *, has_labels: bool) -> None:
+    def __init__(self, shards: Iterable[tuple[ShardRef, int]], *, has_labels: bool) -> None:
         self._first: set[str] = set()
         n_rows = 0
-        for ref in shards:
+        for ref, n in shards:
             if n_rows >= STOP_AFTER_FAILURES:
                 break
             self._first.add(ref.shard_id)
-            n_rows += ref.n_rows
+            n_rows += n
         self.passed = n_rows < STOP_AFTER_FAILURES
         self._has_labels = has_labels
         self._withheld: list[ShardRef] = []

@@ -165,6 +165,7 @@ def _resolve(
 
 def _run(affected: list[tuple[ShardRef, int]], request: RetryRequest, output: str) -> Run:
     n_rows = sum(n for _, n in affected)
+    n_of = {shard.shard_id: n for shard, n in affected}
     what = f"{counted(n_rows, 'failed picture')} in {counted(len(affected), 'shard')}"
     return Run(
         shards=[shard for shard, _ in affected],
@@ -174,4 +175,5 @@ def _run(affected: list[tuple[ShardRef, int]], request: RetryRequest, output: st
         stopped=lambda: "stopped; what was labelled is kept, the same command goes on with the rest",
         has_labels=True,
         redo_kinds=request.kinds,
+        n_rows_of=lambda shard: n_of[shard.shard_id],
     )

@@ -60,13 +60,19 @@ class SafeBatches:
 def _segment_error(error: Exception) -> PictureError:
     if isinstance(error, PictureError):
         return error
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return PictureError("segment", "out_of_memory", "not enough memory to segment this picture alone")
     log.error("segment failed", exc_info=error)
     if type(error).__name__ == "AcceleratorError" or str(error).startswith("CUDA error"):
         # The GPU answers this process with the same error from now on: the driver restarts it and finds the picture.
         os.kill(os.getpid(), signal.SIGKILL)
     return PictureError("segment", "internal", f"{type(error).__name__} while segmenting")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Python's error, torch's for a GPU, or what torch raises on a CPU."""
+    by_name = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return by_name or "can't allocate memory" in str(error)
 
 
 def _return_gpu_memory() -> None:

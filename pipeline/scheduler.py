@@ -17,10 +17,11 @@ from pipeline.probe import Probe
 from pipeline.progress import Progress
 from pipeline.shard_work import ShardWork
 from pipeline.summary import unknown_words_line
-from pipeline.workers import Worker, actor_class, cause, kind_of_death
-from schemas.errors import ErrorKind, JobFailedError
+from pipeline.workers import Worker, actor_class, cause, n_restarts, why_not_created
+from schemas.errors import JobFailedError
 from schemas.job import ShardRef
 
+MAX_DEATHS_WITHOUT_LABEL = 60  # five pictures that end their process cost as many
 MAX_TRIES = 3  # a model whose actor died this often is not tried again
 POLL_S = 0.5
 ASK_AGAIN_AFTER_S = 2.0  # an actor that is being restarted elsewhere cannot answer yet
@@ -36,19 +37,21 @@ def run_shards(
     progress: Progress,
     *,
     has_labels: bool = False,
+    n_rows: Callable[[ShardRef], int] = lambda ref: ref.n_rows,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[ShardResult]:
     """Label shards on Ray actors; yields results as they come.
 
     Args:
         has_labels: some picture of the output is labelled already; see `Probe`.
+        n_rows: how many pictures of a shard are to be done.
         check: called again and again; what it raises ends the job.
 
     Raises:
         JobFailedError: actors keep dying and no picture is to blame, or the first hundred pictures all fail.
         EscnetError: what an actor raised of that kind (weights gone, output not writable).
     """
-    crew = _Crew(list(shards), setup, placement, progress, has_labels=has_labels, check=check)
+    crew = _Crew(list(shards), setup, placement, progress, has_labels=has_labels, n_rows=n_rows, check=check)
     try:
         yield from crew.work()
     finally:
@@ -66,6 +69,7 @@ class _Crew:
         progress: Progress,
         *,
         has_labels: bool,
+        n_rows: Callable[[ShardRef], int],
         check: Callable[[], None],
     ) -> None:
         import ray
@@ -73,13 +77,14 @@ class _Crew:
         self._ray = ray
         self._queue = deque(map(ShardWork, shards))
         self._withheld: dict[str, ShardWork] = {}
-        self._probe = Probe(shards, has_labels=has_labels)
+        self._probe = Probe(((ref, n_rows(ref)) for ref in shards), has_labels=has_labels)
         self._progress = progress
         self._placement = placement
         self._model_name = setup.model.name
         self._timeout_s = setup.timeout_s * setup.options.batch_size
         self._check = check
         self._said: set[str] = set()
+        self._n_deaths = 0
         self._finished = Counts()
         self._in_flight: dict[Any, tuple[Worker, ShardWork]] = {}  # in the order they were handed out
         self._say_waiting_at = time.monotonic() + SAY_WAITING_AFTER_S
@@ -144,16 +149,16 @@ class _Crew:
             return  # a call of a life that has ended meanwhile
         try:
             result = self._ray.get(call)
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.OutOfMemoryError) as error:
-            self._lost(worker, error)
         except self._ray.exceptions.RayTaskError as error:
             raise cause(error) from error
+        except self._ray.exceptions.RayError as error:  # the actor, its node, or what it had to say is gone
+            self._lost(worker, error)
         else:
             if call in self._in_flight:
                 yield from self._finish(self._in_flight.pop(call)[1], result)
             else:
                 worker.warm_up, worker.is_ready, worker.n_deaths_loading = None, True, 0
-                worker.n_restarts = self._restarts(worker)
+                worker.n_restarts = n_restarts(self._ray, worker.actor)
                 self._say_unknown_words(result)
 
     def _worker_of(self, call: Any) -> Worker | None:
@@ -187,11 +192,13 @@ class _Crew:
         works = [self._in_flight.pop(call)[1] for call in calls]
         is_dead = isinstance(error, self._ray.exceptions.ActorDiedError)
         if works:
-            self._blame(worker, works, kind_of_death(error))
+            self._blame(worker, works)
         elif not worker.is_ready:
             worker.n_deaths_loading += is_dead or worker.is_placed
-            n_unseen = self._restarts(worker) - worker.n_restarts  # it may die before it answers for the first time
-            self._give_up(max(worker.n_deaths_loading, n_unseen) >= MAX_TRIES, "loading the model", error)
+            n_unseen = (
+                n_restarts(self._ray, worker.actor) - worker.n_restarts
+            )  # it may die before it answers for the first time
+            self._give_up(max(worker.n_deaths_loading, n_unseen) >= MAX_TRIES, MAX_TRIES, "loading the model", error)
         if worker.is_placed and not worker.is_ended:
             self._progress.say("a worker process died; what it had at hand is done again")
         self._go_on_with(works)
@@ -200,15 +207,24 @@ class _Crew:
         fresh.n_restarts = worker.n_restarts + worker.is_ready  # this death was not at loading
         self._workers[self._workers.index(worker)] = fresh
 
-    def _blame(self, worker: Worker, works: list[ShardWork], kind: ErrorKind) -> None:
+    def _blame(self, worker: Worker, works: list[ShardWork]) -> None:
         stuck = worker.report.stuck if worker.is_ended else None
+        self._n_deaths += 1
+        has_none = not self._finished.labelled
+        self._give_up(
+            has_none and self._n_deaths >= MAX_DEATHS_WITHOUT_LABEL, self._n_deaths, "work, with nothing done"
+        )
         for work in works:
             if stuck is None:
-                work.died("timeout" if worker.is_ended else kind, was_alone=len(works) == 1)
+                work.died("timeout" if worker.is_ended else "killed", was_alone=len(works) == 1)
             elif stuck.shard_id == work.ref.shard_id:
                 work.died("timeout", was_alone=True, stuck=stuck.positions)
             if work.is_hopeless:
-                self._give_up(True, f"shard {work.ref.shard_id}, though none of its pictures does that alone")
+                self._give_up(
+                    True,
+                    work.n_deaths,
+                    f"shard {work.ref.shard_id}, and none of its pictures, or too many, do it alone",
+                )
 
     def _go_on_with(self, works: list[ShardWork]) -> None:
         """Next of all; a search that has just begun or ended is told of."""
@@ -220,19 +236,11 @@ class _Crew:
                 self._say_once(f"{name}: {len(work.poison)} of its pictures end the process, and become failed rows")
         self._queue.extendleft(reversed(works))
 
-    def _restarts(self, worker: Worker) -> int:
-        """How often Ray has restarted an actor, which no call to it tells; 0 where a Ray client cannot ask."""
-        with suppress(AttributeError, self._ray.exceptions.RaySystemError):
-            return int(self._ray._private.state.actors(worker.actor._actor_id.hex()).get("NumRestarts", 0))
-        return 0
-
-    def _give_up(self, is_hopeless: bool, doing: str, error: Exception | None = None) -> None:
+    def _give_up(self, is_hopeless: bool, n_deaths: int, doing: str, error: Exception | None = None) -> None:
         if is_hopeless:
-            name = f" ({type(error).__name__})" if error else ""
-            raise JobFailedError(
-                f"a worker process died {MAX_TRIES} times at {doing}; the machine may be out of memory: "
-                f"try fewer --actors or a smaller --shard-size{name}"
-            ) from error
+            why = why_not_created(error) if error else ""
+            why = why or "the machine may be out of memory, or --timeout too short: try fewer --actors, more time"
+            raise JobFailedError(f"a worker process died {n_deaths} times at {doing}; {why}") from error
 
     def _ask_for_reports(self) -> None:
         """Ask the workers, without waiting, how far they are with what they have at hand."""

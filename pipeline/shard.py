@@ -95,17 +95,15 @@ class ShardRunner:
         ref = order.ref
         rows = self._rows(ref)
         given = {position: failed_row(rows[position], ref.vocabulary, why) for position, why in order.poison.items()}
-        if self._redo_kinds is not None:
-            given = {**self._kept(ref), **given}
+        kept = self._kept(ref)
         with self._counting(ref):
-            labels = self._label(ref, rows, given)
-        return self._publish(
-            order, labels, [label for i, label in enumerate(labels) if i not in given or i in order.poison]
-        )
+            labels = self._label(ref, rows, {**given, **kept})
+        return self._publish(order, labels, [label for i, label in enumerate(labels) if i not in kept])
 
     def try_pictures(self, ref: ShardRef, positions: Sequence[int]) -> None:
         """Work on some pictures of a shard and publish nothing: does the process live through it?"""
-        rows, tried = self._rows(ref), set(positions)
+        rows = self._rows(ref)
+        tried = set(positions) - self._kept(ref).keys()
         skipped = PictureError("segment", "internal", "not tried")
         given = {i: failed_row(row, ref.vocabulary, skipped) for i, row in enumerate(rows) if i not in tried}
         with self._counting(ref):
@@ -125,12 +123,13 @@ class ShardRunner:
             return read_shard_rows(ref, self._output, self._storage)
 
     def _kept(self, ref: ShardRef) -> dict[int, LabelRow]:
-        """By position, the rows of a label file that are not to be done again."""
+        """By position, the rows of a label file that are not to be done again; none if there is no file yet."""
+        if self._redo_kinds is None:
+            return {}
         uri = self._label_uri(ref)
         with storing(uri, JobFailedError):
             labels = read_rows(uri, self._storage)
-        redo = self._redo_kinds or frozenset()
-        return {i: label for i, label in enumerate(labels) if label.error_kind not in redo}
+        return {i: label for i, label in enumerate(labels) if label.error_kind not in self._redo_kinds}
 
     @contextmanager
     def _counting(self, ref: ShardRef) -> Iterator[None]:
@@ -138,7 +137,7 @@ class ShardRunner:
         try:
             yield
         finally:
-            del self._at_hand[ref.shard_id]
+            self._at_hand.pop(ref.shard_id, None)  # an actor that was thought dead may have the shard twice
 
     def _label(self, ref: ShardRef, rows: list[ManifestRow], given: Mapping[int, LabelRow]) -> list[LabelRow]:
         """A label for every row; `given` are those that stand already, by position."""
@@ -152,7 +151,7 @@ class ShardRunner:
 
     def _publish(self, order: ShardOrder, labels: list[LabelRow], done_now: list[LabelRow]) -> ShardResult:
         ref, totals = order.ref, totals_of(labels)
-        is_withheld = _is_withheld(order, totals)
+        is_withheld = _is_withheld(order, totals_of(done_now))
         if not is_withheld:
             self._write(ref, labels)
         failed = [f"{row.error_stage}/{row.error_kind}: {row.error_message}" for row in labels if row.status == FAILED]
@@ -213,6 +212,8 @@ class ShardRunner:
     def _segment(self, ref: ShardRef, positions: list[int], batch: list) -> list:
         """Results for those of a batch that the model is to see."""
         seen = [i for i, item in enumerate(batch) if not isinstance(item, PictureError | LabelRow)]
+        if not seen:
+            return []
         vocabulary, compiled = self._compiled[ref.vocabulary]
         self._at_model = (Stuck(ref.shard_id, tuple(positions[i] for i in seen)), time.monotonic())
         try:
@@ -243,10 +244,10 @@ class ShardRunner:
                 self._at_hand[ref.shard_id] += Counts(1, 0) if label.status == LABELLED else Counts(0, 1)
 
 
-def _is_withheld(order: ShardOrder, totals: ShardTotals) -> bool:
-    if totals.labelled or order.withhold == "none":
+def _is_withheld(order: ShardOrder, now: ShardTotals) -> bool:
+    if now.labelled or not now.rows or order.withhold == "none":
         return False
-    return order.withhold == "failed" or totals.failed.keys() <= UNREADABLE
+    return order.withhold == "failed" or now.failed.keys() <= UNREADABLE
 
 
 def _finished(label: LabelRow) -> Future[LabelRow]:

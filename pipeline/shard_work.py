@@ -8,12 +8,12 @@ from schemas.errors import ErrorKind, PictureError
 from schemas.job import ShardRef
 
 MAX_FRUITLESS = 3  # searches that find no picture to blame, after which the machine is to blame
+MAX_POISON = 32  # pictures of one shard that end processes: with more of them it is the machine as well
 
 # Nothing of time, host or run: rows say the same whenever a picture does the same.
 _MESSAGES: dict[ErrorKind, str] = {
     "killed": "the process ended every time it worked on this picture alone",
-    "out_of_memory": "the machine ran out of memory every time it worked on this picture alone",
-    "timeout": "segment took longer than allowed",
+    "timeout": "the process did not come back from this picture in the time allowed",
 }
 
 
@@ -37,8 +37,8 @@ class ShardWork:
 
     @property
     def is_hopeless(self) -> bool:
-        """Processes keep dying with it, and none of its pictures does that alone."""
-        return self.n_fruitless >= MAX_FRUITLESS
+        """Processes keep dying with it, and none of its pictures does that alone, or too many do."""
+        return self.n_fruitless >= MAX_FRUITLESS or len(self.poison) > MAX_POISON
 
     def order(self, withhold: Withholding = "none") -> ShardOrder:
         poison = {i: PictureError("segment", kind, _MESSAGES[kind]) for i, kind in self.poison.items()}
@@ -67,6 +67,7 @@ class ShardWork:
             self.search = Search(stuck)
         elif was_alone and self.n_deaths > 1:
             self.search = Search(i for i in range(self.ref.n_rows) if i not in self.poison)
+            self._end_search()
 
     def _end_search(self) -> None:
         if self.search is not None and self.search.group is None:

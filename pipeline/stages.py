@@ -8,6 +8,7 @@ from pipeline.decode import decode
 from pipeline.encode import encode_picture, failed_row
 from pipeline.fetch import fetch
 from pipeline.orders import Prepared, Segmenter
+from pipeline.safe_batches import is_out_of_memory
 from pipeline.storage import StorageOptions
 from pipeline.timed_pool import GivenUpError, Task
 from schemas.errors import ErrorStage, PictureError
@@ -68,7 +69,7 @@ def too_late(stage: ErrorStage) -> PictureError:
 
 def _unexpected(stage: ErrorStage, error: Exception, row: ManifestRow) -> PictureError:
     """An exception nobody foresaw: logged with its traceback; the row says only what is the same in every run."""
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return PictureError(stage, "out_of_memory", f"not enough memory to {stage} this picture")
     log.exception("%s failed for %s", stage, row.image_id)
     return PictureError(stage, "internal", f"{type(error).__name__} in {stage}")

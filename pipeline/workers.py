@@ -1,12 +1,13 @@
 """One actor of a job as its driver sees it, and what Ray says when it dies."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.actor import SHARDS_AT_ONCE, Replica
 from pipeline.orders import RunnerReport
 from pipeline.placement import Placement
-from schemas.errors import ErrorKind, EscnetError, JobFailedError
+from schemas.errors import EscnetError, JobFailedError
 
 
 @dataclass(eq=False)
@@ -48,7 +49,14 @@ def cause(error: Any) -> Exception:
     return JobFailedError(f"a worker failed with {type(cause).__name__}: {line}; please report it")
 
 
-def kind_of_death(error: Exception) -> ErrorKind:
-    """What the row of a picture says that a process died of."""
-    is_memory = type(error).__name__ == "OutOfMemoryError" or "running low on memory" in str(error)
-    return "out_of_memory" if is_memory else "killed"
+def n_restarts(ray: Any, actor: Any) -> int:
+    """How often Ray has restarted an actor, which no call to it tells; 0 where a Ray client cannot ask."""
+    with suppress(AttributeError, ray.exceptions.RaySystemError):
+        return int(ray._private.state.actors(actor._actor_id.hex()).get("NumRestarts", 0))
+    return 0
+
+
+def why_not_created(error: Exception) -> str:
+    """The last line of what an actor's creation raised; "" if it was created."""
+    said = str(error).strip()
+    return said.splitlines()[-1].strip() if "creation" in said.partition("\n")[0].lower() else ""

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline.label_files
-from pipeline.label_files import label_file_bytes, merge_totals, read_footer, read_rows, read_totals, totals_of
+from pipeline.label_files import (
+    LabelFileError,
+    label_file_bytes,
+    merge_totals,
+    read_footer,
+    read_rows,
+    read_totals,
+    totals_of,
+)
 from pipeline.storage import StorageOptions
 from schemas.errors import OutputError
 from schemas.labels import LABEL_SCHEMA, LabelRow, ShardTotals
@@ -190,3 +199,8 @@ def test_newer_schema_version_is_refused(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(OutputError, match="found schema version 2, expected a label file of schema version 1"):
         read_totals(str(file), OPTIONS)
+
+
+def test_a_damaged_file_is_told_of_across_processes():
+    error = LabelFileError("out/labels/a.parquet", "no Parquet")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

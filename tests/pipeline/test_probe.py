@@ -6,16 +6,16 @@ from schemas.job import ShardRef
 
 
 def shards(*sizes):
-    return [ShardRef(f"s{i}", "words", "part", i, size) for i, size in enumerate(sizes)]
+    return [(ShardRef(f"s{i}", "words", "part", i, size), size) for i, size in enumerate(sizes)]
 
 
 def test_a_job_stops_when_the_shards_of_its_first_hundred_pictures_all_failed():
     first, second, third = shards(60, 60, 60)
     probe = Probe([first, second, third], has_labels=False)
-    probe.withhold(third, "fetch/forbidden")
-    probe.withhold(first, "fetch/forbidden")
+    probe.withhold(third[0], "fetch/forbidden")
+    probe.withhold(first[0], "fetch/forbidden")
     probe.check()
-    probe.withhold(second, "fetch/forbidden")
+    probe.withhold(second[0], "fetch/forbidden")
     with pytest.raises(JobFailedError, match="the first 100 pictures all failed, the last one with fetch/forbidden"):
         probe.check()
 
@@ -23,11 +23,11 @@ def test_a_job_stops_when_the_shards_of_its_first_hundred_pictures_all_failed():
 def test_one_label_releases_what_was_withheld_once():
     first, second = shards(100, 100)
     probe = Probe([first, second], has_labels=False)
-    probe.withhold(first, "decode/corrupt")
+    probe.withhold(first[0], "decode/corrupt")
     assert probe.take_released() == []
     probe.pass_()
     probe.check()
-    assert probe.take_released() == [first]
+    assert probe.take_released() == [first[0]]
     assert probe.take_released() == []
 
 
@@ -42,6 +42,6 @@ def test_where_labels_are_already_only_what_storage_does_not_give_is_withheld():
     assert Probe([first, second], has_labels=False).withholds == "failed"
     probe = Probe([first, second], has_labels=True)
     assert probe.withholds == "unreadable"
-    probe.withhold(first, "fetch/forbidden")
+    probe.withhold(first[0], "fetch/forbidden")
     with pytest.raises(JobFailedError, match="the first 100 pictures all failed, the last one with fetch/forbidden"):
         probe.check()

@@ -305,3 +305,44 @@ def test_only_rows_that_failed_so_are_done_again_and_the_others_stay_as_they_are
     assert [row["error_kind"] for row in after] == [None, None, "not_an_image", "internal"]
     assert [row for i, row in enumerate(after) if i != 1] == [row for i, row in enumerate(before) if i != 1]
     assert (again.counts, again.totals.labelled) == (Counts(1, 0), 2)
+
+
+def test_doing_rows_again_never_costs_one_that_is_labelled(tmp_path):
+    (ref,) = planned(tmp_path, [png(1), png(2), png(3)])
+    runner(tmp_path, LightOrDark(failing={2: MemoryError()})).run(ShardOrder(ref))
+    model = LightOrDark()
+    again = runner(tmp_path, model, redo_kinds=frozenset({"out_of_memory"}))
+    again.try_pictures(ref, (0, 1))
+    assert model.batches == [[2]]  # what is labelled is not tried either
+    killed = PictureError("segment", "killed", "it does")
+    result = again.run(ShardOrder(ref, poison={0: killed, 1: killed}))
+    assert [row["error_kind"] for row in read(tmp_path, ref)] == [None, "killed", None]
+    assert result.counts == Counts(0, 1)
+
+
+def test_rows_done_again_that_storage_does_not_give_are_withheld_though_others_are_labelled(tmp_path, monkeypatch):
+    def fetch(*_):
+        raise PictureError("fetch", "forbidden", "no")
+
+    (ref,) = planned(tmp_path, [png(1), png(2)])
+    runner(tmp_path, LightOrDark(failing={2: MemoryError()})).run(ShardOrder(ref))
+    monkeypatch.setattr("pipeline.stages.fetch", fetch)
+    again = runner(tmp_path, LightOrDark(), redo_kinds=frozenset({"out_of_memory"}))
+    assert again.run(ShardOrder(ref, "unreadable")).is_withheld
+    assert read(tmp_path, ref)[1]["error_kind"] == "out_of_memory"
+
+
+def test_memory_that_torch_does_not_get_on_a_cpu_is_called_so(tmp_path):
+    refused = RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: ...")
+    (ref,) = planned(tmp_path, [png(1)])
+    runner(tmp_path, LightOrDark(failing={1: refused})).run(ShardOrder(ref))
+    assert read(tmp_path, ref)[0]["error_kind"] == "out_of_memory"
+
+
+def test_a_gpu_that_answers_with_errors_ends_the_process(tmp_path, monkeypatch):
+    ended = []
+    monkeypatch.setattr("pipeline.safe_batches.os.kill", lambda *arguments: ended.append(arguments))
+    (ref,) = planned(tmp_path, [png(1)])
+    failing = {1: RuntimeError("CUDA error: an illegal memory access was encountered")}
+    runner(tmp_path, LightOrDark(failing=failing)).run(ShardOrder(ref))
+    assert len(ended) == 1

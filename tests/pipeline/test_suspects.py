@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.shard_work import MAX_FRUITLESS, ShardWork
+from pipeline.shard_work import MAX_FRUITLESS, MAX_POISON, ShardWork
 from pipeline.suspects import N_DEATHS_ALONE, Search
 from schemas.job import ShardRef
 
@@ -86,4 +86,19 @@ def test_a_shard_that_ends_processes_though_no_picture_of_it_does_is_hopeless_in
         assert not shard.is_hopeless
         shard.died("killed", was_alone=True)
         shard.survived()
+    assert shard.is_hopeless
+
+
+def test_where_no_suspect_is_left_a_death_begins_no_search():
+    shard = work(1)
+    shard.died("timeout", was_alone=True, stuck=(0,))
+    shard.died("killed", was_alone=True)
+    assert shard.search is None
+
+
+def test_a_shard_of_which_too_many_pictures_end_processes_is_hopeless():
+    shard = work(100)
+    for position in range(MAX_POISON + 1):
+        assert not shard.is_hopeless
+        shard.died("timeout", was_alone=True, stuck=(position,))
     assert shard.is_hopeless
