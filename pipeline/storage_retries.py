@@ -50,7 +50,7 @@ def retried(uri: str, call: Callable[[], T]) -> T:
             n_failed += 1
             wait = min(FIRST_WAIT_S * 2 ** (n_failed - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1.0)
             elapsed = time.monotonic() - started
-            if True or (n_failed > 1 and elapsed + wait > patience):
+            if not is_transient(error) or (n_failed > 1 and elapsed + wait > patience):
                 raise
             _say(uri, error, elapsed, patience)
         time.sleep(wait)
