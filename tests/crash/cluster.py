@@ -25,9 +25,10 @@ _SOONER = {"RAY_health_check_period_ms": "1000", "RAY_health_check_initial_delay
 
 @dataclass
 class Cluster:
-    """`address` is what a driver connects to, with `environment` in its own."""
+    """`address` is what a driver connects to, with `environment` in its own. `folder` is for Ray's sockets and logs."""
 
     address: str
+    folder: Path
     logs: Path
     environment: Mapping[str, str]
     head: Popen[bytes]
@@ -67,8 +68,9 @@ class Cluster:
 
     def _start_node(self) -> None:
         self._n_started += 1
-        log = self.logs / f"node-{self._n_started}.log"
-        self.nodes.append(start([*_ray_start(), f"--address={self.address}"], log, self.environment))
+        # A folder each, as on a machine each: two nodes that start in one at a time want sockets of the same name.
+        command = [*_ray_start(), f"--address={self.address}", f"--temp-dir={self.folder / str(self._n_started)}"]
+        self.nodes.append(start(command, self.logs / f"node-{self._n_started}.log", self.environment))
 
 
 @contextmanager
@@ -79,9 +81,9 @@ def running_cluster(logs: Path, environment: Mapping[str, str]) -> Iterator[Clus
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as session:
         # A token of its own: Ray listens on the network, and would else take the one that the user keeps in a file.
         environment = {**environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        head_only = ["--head", f"--port={port}", f"--temp-dir={session}", "--include-dashboard=false"]
+        head_only = ["--head", f"--port={port}", f"--temp-dir={session}/0", "--include-dashboard=false"]
         head = start([*_ray_start(), *head_only], logs / "head.log", {**environment, **_SOONER})
-        cluster = Cluster(f"127.0.0.1:{port}", logs, environment, head)
+        cluster = Cluster(f"127.0.0.1:{port}", Path(session), logs, environment, head)
         try:
             _wait_for_head(head, logs / "head.log")
             for _ in range(N_NODES):

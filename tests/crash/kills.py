@@ -12,7 +12,7 @@ KILL_KINDS: tuple[KillKind, ...] = get_args(KillKind)
 # driver's death on object storage, the next one may wait 20 seconds for its lock.
 SHARES: Mapping[str, Mapping[KillKind, int]] = {
     "local": {"driver": 30, "actor": 30, "writer": 20, "node": 20},
-    "s3": {"driver": 15, "actor": 65, "writer": 0, "node": 20},
+    "s3": {"driver": 10, "actor": 70, "writer": 0, "node": 20},
 }
 _SHORTEST_S, _LONGEST_S = 0.02, 4.0
 _LONGEST_PAUSE_S = 8.0
