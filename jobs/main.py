@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError
+from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError, one_line
 
 COMMANDS = (
     "annotate", "dataset", "demo-world", "evaluate", "manifest", "model", "retry", "status", "train", "verify",
@@ -64,7 +64,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        line = " ".join(str(error).split())[:500]
+        line = one_line(str(error))[:500]
         click.echo(f"Error: unexpected {type(error).__name__}: {line} (add --debug for the traceback)", err=True)
         sys.exit(EXIT_OTHER)
     sys.exit(result if isinstance(result, int) else 0)

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from schemas.errors import printable
+
 IMPORT_EPILOG = """\b
 Examples:
   The paper's smaller network, with OpenAI's CLIP by open_clip's own download:
@@ -126,4 +128,4 @@ def _millions(count: int) -> str:
 def _echo_fields(title: str, fields: dict[str, Any]) -> None:
     click.echo(title)
     for name, value in fields.items():
-        click.echo(f"  {name}: {json.dumps(value, ensure_ascii=False)}")
+        click.echo(f"  {name}: {printable(json.dumps(value, ensure_ascii=False))}")

@@ -86,6 +86,11 @@ def _filesystem(scheme: str, uri: str, options: StorageOptions) -> Any:
     except ValueError as error:
         known = "s3, gs, az, http, https, file"
         raise InputError(f"{public_uri(uri)}: unknown scheme {scheme}://, expected one of {known}") from error
+    except TypeError as error:
+        advice = "copy the files to one of s3, gs, az, https, or a local disk"
+        raise InputError(
+            f"{public_uri(uri)}: {scheme}:// needs settings that cannot be given here; {advice}"
+        ) from error
 
 
 def join(folder_uri: str, name: str) -> str:

@@ -61,7 +61,7 @@ def resolve_job(request: JobRequest, storage: StorageOptions, nodes: Sequence[No
         vocabulary = load_vocabulary(name, storage)
         if vocabulary.name in vocabularies:
             raise VocabularyError(
-                f"{name}: a second vocabulary named {vocabulary.name!r}; names must differ in one job"
+                f"{public_uri(name)}: a second vocabulary named {vocabulary.name!r}; names must differ in one job"
             )
         vocabularies[vocabulary.name] = vocabulary
     model = resolve_model(request.model, request.allow_random_weights)

@@ -11,7 +11,7 @@ from pipeline.orders import Prepared, Segmenter
 from pipeline.safe_batches import is_out_of_memory
 from pipeline.storage import StorageOptions
 from pipeline.timed_pool import GivenUpError, Task
-from schemas.errors import ErrorStage, PictureError
+from schemas.errors import ErrorStage, PictureError, one_line
 from schemas.labels import LabelRow
 from schemas.manifest import ManifestRow
 from schemas.vocabulary import Vocabulary
@@ -71,5 +71,5 @@ def _unexpected(stage: ErrorStage, error: Exception, row: ManifestRow) -> Pictur
     """An exception nobody foresaw: logged with its traceback; the row says only what is the same in every run."""
     if is_out_of_memory(error):
         return PictureError(stage, "out_of_memory", f"not enough memory to {stage} this picture")
-    log.exception("%s failed for %s", stage, row.image_id)
+    log.exception("%s failed for %s", stage, one_line(row.image_id))
     return PictureError(stage, "internal", f"{type(error).__name__} in {stage}")

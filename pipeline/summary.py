@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from schemas.errors import one_line
 from schemas.job import LabelOptions
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import public_uri
@@ -34,7 +35,7 @@ def summary_lines(report: "JobReport") -> list[str]:
         lines.append(f"  which:   select image_id, error_message from '{labels}/*.parquet' where status = 'failed'")
     if report.is_random:
         lines.append("  The model's weights are random: these labels are noise.")
-    return lines
+    return list(map(one_line, lines))
 
 
 def counted(n: int, thing: str) -> str:
