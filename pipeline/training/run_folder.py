@@ -15,7 +15,7 @@ import shutil
 from contextlib import suppress
 from typing import Any
 
-from pipeline.local_files import new_local_file
+from pipeline.local_files import new_local_file, sweep_partial_files
 from pipeline.output import storing
 from pipeline.storage import StorageOptions, locate
 from pipeline.training import checkpoints, curves
@@ -80,6 +80,7 @@ def begin(folder: str, config: TrainingConfig, identity: dict[str, Any], *, over
             "or pass --overwrite"
         )
     forget_messages(folder)
+    sweep_partial_files(folder)
     record = {
         "recipe": config.model_dump(mode="json"),
         "identity": identity,

@@ -109,3 +109,10 @@ def test_word_passes_between_driver_and_workers_and_is_forgotten(tmp_path):
 def test_object_storage_is_refused_as_an_output():
     with pytest.raises(InputError, match="s3://bucket/run: training writes to a local folder"):
         run_folder.run_folder_path("s3://bucket/run")
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_run(tmp_path):
+    begin(tmp_path)
+    (tmp_path / f".{'0' * 32}.partial").write_bytes(b"half a picture")
+    begin(tmp_path)
+    assert [path.name for path in tmp_path.glob(".*.partial")] == []
