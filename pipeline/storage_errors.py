@@ -102,6 +102,8 @@ def _reason(exc: BaseException) -> str:
         return "no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --profile"
     if isinstance(exc, boto.ProfileNotFound):
         return "no such profile in the AWS configuration; see --profile and ~/.aws/config"
+    if aiohttp.ClientConnectorCertificateError in (type(exc), type(_driver_error(exc))):
+        return "the server's certificate is not trusted; name the authority's in AWS_CA_BUNDLE or SSL_CERT_FILE"
     if isinstance(exc, _UNREACHABLE):
         return "storage cannot be reached; check the network, and --endpoint-url or AWS_ENDPOINT_URL"
     if s3_code(exc) == "NoSuchBucket":

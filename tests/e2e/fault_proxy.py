@@ -6,6 +6,7 @@ It passes requests on as they are, with their Host header, so that their signatu
 import asyncio
 import itertools
 import socket
+import ssl
 import struct
 import threading
 from collections import Counter
@@ -36,13 +37,13 @@ class FaultProxy:
 
 
 @contextmanager
-def fault_proxy(gateway: str, one_in: int = 10) -> Iterator[FaultProxy]:
-    """Run the proxy in a thread; of every `one_in` requests one fails."""
+def fault_proxy(gateway: str, one_in: int = 10, tls: ssl.SSLContext | None = None) -> Iterator[FaultProxy]:
+    """Run the proxy in a thread; of every `one_in` requests one fails, of 0 none. With `tls` it is an https address."""
     proxy = FaultProxy()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    server = asyncio.run_coroutine_threadsafe(_serve(proxy, gateway, one_in), loop).result(10)
+    server = asyncio.run_coroutine_threadsafe(_serve(proxy, gateway, one_in, tls), loop).result(10)
     try:
         yield proxy
     finally:
@@ -51,21 +52,22 @@ def fault_proxy(gateway: str, one_in: int = 10) -> Iterator[FaultProxy]:
         thread.join(10)
 
 
-async def _serve(proxy: FaultProxy, gateway: str, one_in: int) -> asyncio.Server:
+async def _serve(proxy: FaultProxy, gateway: str, one_in: int, tls: ssl.SSLContext | None) -> asyncio.Server:
     kinds = itertools.cycle(FAULTS)
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             proxy.n_requests += 1
-            fault = next(kinds) if proxy.n_requests % one_in == 0 else ""
+            fault = next(kinds) if one_in and proxy.n_requests % one_in == 0 else ""
             if fault:
                 proxy.faults[fault] += 1
             await _answer(fault, head, reader, writer, urlsplit(gateway))
         writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=2**20)
-    proxy.endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=2**20, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    proxy.endpoint = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
     return server
 
 

@@ -2,9 +2,15 @@
 
 import errno
 import io
+import ssl
 import tarfile
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from pipeline import storage, storage_retries
 from pipeline.fetch import fetch
@@ -12,6 +18,7 @@ from pipeline.listing import SourceSummary
 from pipeline.s3 import LiteralS3FileSystem
 from pipeline.sources import list_sources
 from pipeline.storage import (
+    STORAGE_ERRORS,
     StorageOptions,
     list_files,
     new_file,
@@ -21,6 +28,7 @@ from pipeline.storage import (
     write_new,
     write_replace,
 )
+from tests.e2e.fault_proxy import fault_proxy
 from tests.s3 import fresh_clients
 
 OPTIONS = StorageOptions()
@@ -215,3 +223,42 @@ def test_wrong_credentials_fail_at_once_and_stay_secret(ceph, monkeypatch, name,
                 call()
             said = str(storage_error(caught.value, uri))
             assert said == f"{uri}: permission denied; check the rights or the credentials"
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for localhost that nobody signed, with its key; the path of the file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "localhost.pem"
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.mark.usefixtures("small_puts")
+def test_over_tls_too(ceph, certificate, monkeypatch):
+    """What botocore sends there by itself, a checksum behind a body without a length, Ceph 16 refuses."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    with fault_proxy(ceph.endpoint, one_in=0, tls=tls) as proxy:
+        options = StorageOptions(endpoint_url=proxy.endpoint)
+        with pytest.raises(STORAGE_ERRORS) as caught:
+            write_new(ceph.uri("a"), b"x", options)
+        assert "the server's certificate is not trusted" in str(storage_error(caught.value, ceph.uri("a")))
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        LiteralS3FileSystem.clear_instance_cache()
+        for name, data in (("small", b"x"), ("large", large(b"1"))):
+            assert write_new(ceph.uri(name), data, options)
+            assert not write_new(ceph.uri(name), data, options)
+            assert ceph.get(name) == data == read_bytes(ceph.uri(name), options)
