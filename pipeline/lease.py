@@ -152,6 +152,8 @@ class Lease:
             if seen is None or seen.token != self._token:
                 return False
             self._etag = seen.etag  # an earlier renewal, whose answer got lost
+        if time.monotonic() - self._renewed_at >= OUTAGE_S:
+            raise OSError("it takes no write on condition that nothing changed")  # storage that knows no If-Match
         return True
 
     def _swap(self, etag: str) -> str | None:
