@@ -3,7 +3,7 @@
     python benchmarks/ablation.py --clip escnet-nano --json ablation.json
 
 Blocks and decoder are trained from nothing for each row; CLIP is that of a checkpoint and rests. Scores are on scenes
-with 48 classes, half of the objects held out. A row takes about three minutes on a core.
+with 48 classes, half of the objects held out. A row takes about four minutes on a core.
 """
 
 import argparse

@@ -96,9 +96,9 @@ def make_runner(setup: ReplicaSetup) -> ShardRunner:
 
 def _unknown_words(setup: ReplicaSetup) -> list[str]:
     """Each once, in the order of the vocabularies; none of random weights, whose labels are all noise anyway."""
-    from escnet.text import unknown_words
-
     if setup.model.is_random:
         return []
+    from escnet.text import unknown_words
+
     words = (word for each in setup.vocabularies.values() for word in unknown_words(setup.model.config, each))
     return list(dict.fromkeys(words))

@@ -90,6 +90,7 @@ def annotate(request: JobRequest, *, load_segmenter: Callable[[ReplicaSetup], Se
         sweep(request.output, storage)
         record = plan_job(job, sources)
         done = _finish(job, record.manifest, load_segmenter, lock.check)
+        sweep(request.output, storage)  # an actor that was killed while it wrote left a temporary file
     return JobReport(
         output=request.output,
         n_rows=record.manifest.n_rows,

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from schemas.manifest import ManifestRow
 
 LINE_EVERY_S = 10.0
+RATE_AFTER_S = 0.5  # a rate over less time says nothing
 
 
 def listing(rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
@@ -73,7 +74,8 @@ class Progress:
         tqdm.write(text, file=sys.stderr)
 
     def _write_line(self, now: float, is_loading: bool) -> None:
-        rate = (self._done - self._initial) / max(now - self._started, 1e-9)
+        seconds = now - self._started
+        rate = (self._done - self._initial) / seconds if seconds >= RATE_AFTER_S else 0.0
         failed = f", {self._failed:,} failed" if self._failed else ""
         left = (self._total - self._done) / rate if rate > 0 else 0.0
         pace = f", {rate:.2f} a second, {left:.0f} s left" if rate > 0 else ""

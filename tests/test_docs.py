@@ -117,12 +117,12 @@ def test_the_readme_shows_commands():
 
 
 def test_make_commands_of_the_pages_are_targets():
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     shown = {
         target
         for page in PAGES
         for block in code_blocks(page.read_text())
-        for target in re.findall(r"^make ([a-z]+)", block, re.MULTILINE)
+        for target in re.findall(r"^make ([a-z-]+)", block, re.MULTILINE)
     }
     assert {"demo", "test"} <= shown <= targets
 
