@@ -4,4 +4,4 @@ JOB_FILE = "job.json"
 VOCABULARIES_FOLDER = "vocabularies"
 MANIFEST_FOLDER = "manifest"
 LABELS_FOLDER = "labels"
-LOCK_FILE = ".lock"  # local outputs only
+LOCK_FILE = ".lock"  # a file that is locked, or on S3 a lease
