@@ -87,7 +87,7 @@ def _summary_lines(written: "WrittenWorld") -> list[str]:
     return [
         f"{written.output}: {scenes} of {written.side_px} x {written.side_px} px",
         f"  classes: {len(classes)}, of them {sum(each.heldout for each in classes)} held out",
-        f"  seen:    {len(seen)}, of them {sum(each.heldout for each in seen)} held out",
+        f"  drawn:   {len(seen)}, of them {sum(each.heldout for each in seen)} held out",
         f"  label:   escnet annotate {manifest} --vocabulary {vocabulary} --model escnet-nano --output LABELS",
         f"  measure: escnet evaluate LABELS --ground-truth {manifest}",
     ]

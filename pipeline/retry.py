@@ -104,7 +104,7 @@ def retry_lines(report: RetryReport, kinds: Iterable[str]) -> list[str]:
     named = ", ".join(sorted(kinds))
     if not report.n_tried:
         return [f"Nothing to do: no picture failed with {named}."]
-    lines = [f"Done: {report.n_labelled:,} of {counted(report.n_tried, 'picture')} that failed are labelled now."]
+    lines = [f"Done: labelled {report.n_labelled:,} of {counted(report.n_tried, 'failed picture')}."]
     if report.n_failed:
         reasons = sorted(report.totals.failed.items(), key=lambda item: (-item[1], item[0]))
         lines.append("  still failed: " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))

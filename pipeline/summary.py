@@ -33,6 +33,8 @@ def summary_lines(report: "JobReport") -> list[str]:
     lines.append(f"  labels:  {labels}/*.parquet ({counted(report.n_shards, 'shard')})")
     if report.n_failed:
         lines.append(f"  which:   select image_id, error_message from '{labels}/*.parquet' where status = 'failed'")
+        kinds = ",".join(sorted({reason.partition("/")[2] for reason in report.totals.failed}))
+        lines.append(f"  again:   escnet retry {public_uri(report.output)} --only {kinds}")
     if report.is_random:
         lines.append("  The model's weights are random: these labels are noise.")
     return list(map(one_line, lines))

@@ -28,7 +28,7 @@ def test_it_says_what_was_written_and_what_to_do_next(tmp_path):
     assert printed.splitlines() == [
         f"{world}: 1 scene of 64 x 64 px",
         "  classes: 48, of them 18 held out",
-        "  seen:    3, of them 2 held out",
+        "  drawn:   3, of them 2 held out",
         f"  label:   escnet annotate '{world}/manifest.parquet' --vocabulary '{world}/vocabulary.yaml' "
         "--model escnet-nano --output LABELS",
         f"  measure: escnet evaluate LABELS --ground-truth '{world}/manifest.parquet'",

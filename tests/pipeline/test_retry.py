@@ -69,7 +69,7 @@ def test_what_failed_so_is_labelled_and_the_output_is_that_of_a_run_without_trou
     report = again(output, "not_found")
     assert (report.n_tried, report.n_labelled, report.n_failed, report.totals.labelled) == (2, 2, 1, 5)
     assert retry_lines(report, {"not_found"}) == [
-        "Done: 2 of 2 pictures that failed are labelled now.",
+        "Done: labelled 2 of 2 failed pictures.",
         "  still failed: decode/not_an_image 1",
     ]
     world.annotate(tmp_path / "fresh", source="m.csv")

@@ -25,6 +25,7 @@ def test_a_run_says_what_is_done_what_failed_and_where_it_lies():
         "  largest: sky 75%",
         "  labels:  out/labels/*.parquet (5 shards)",
         "  which:   select image_id, error_message from 'out/labels/*.parquet' where status = 'failed'",
+        "  again:   escnet retry out/ --only not_found,truncated",
     ]
 
 
