@@ -58,20 +58,32 @@ def label_shards(
         StoppedError: by Ctrl-C. JobFailedError: by SIGTERM, or the job cannot go on.
     """
     setup = replica_setup(job, run, load_segmenter)
-    terminated = threading.Event()
+    signals = _Signals()
     try:
         with ExitStack() as stack:
             progress = stack.enter_context(Progress(run.n_rows, run.n_rows_before))
             progress.say(run.start(min(job.placement.n_actors, len(run.shards))))
             if job.request.address is None:
                 stack.enter_context(ray_cluster(None))
-            stack.enter_context(_sigterm_stops(terminated))
+            stack.enter_context(signals.noted())
+
+            def check_all() -> None:
+                signals.check()
+                check()
+
             for result in run_shards(
-                run.shards, setup, job.placement, progress, has_labels=run.has_labels, n_rows=run.n_rows_of, check=check
+                run.shards,
+                setup,
+                job.placement,
+                progress,
+                has_labels=run.has_labels,
+                n_rows=run.n_rows_of,
+                check=check_all,
             ):
                 on_result(result)
     except KeyboardInterrupt as stop:  # the actors are gone by now: what lies there is what is done
-        raise (JobFailedError if terminated.is_set() else StoppedError)(run.stopped()) from stop
+        is_terminated = signal.SIGTERM in signals.seen
+        raise (JobFailedError if is_terminated else StoppedError)(run.stopped()) from stop
 
 
 def replica_setup(job: ResolvedJob, run: Run, load_segmenter: Callable[[ReplicaSetup], Segmenter]) -> ReplicaSetup:
@@ -90,19 +102,35 @@ def replica_setup(job: ResolvedJob, run: Run, load_segmenter: Callable[[ReplicaS
     )
 
 
-@contextmanager
-def _sigterm_stops(terminated: threading.Event) -> Iterator[None]:
-    """Let SIGTERM stop as Ctrl-C does; Ray's own handler would end the process with a dump of its stack."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+class _Signals:
+    """SIGTERM stops as Ctrl-C does; Ray's own handler would end the process with a dump of its stack.
 
-    def stop(*_: object) -> None:
-        terminated.set()  # Ray passes on that it was interrupted, but not by what
-        raise KeyboardInterrupt
+    Both are noted beside the exception: one that is raised while an object is finalised is lost.
+    """
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+
+    def check(self) -> None:
+        """Raises:
+        KeyboardInterrupt: a signal came.
+        """
+        if self.seen:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, _: object) -> None:
+            self.seen.add(number)
+            raise KeyboardInterrupt
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

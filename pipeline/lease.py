@@ -24,6 +24,7 @@ from schemas.manifest import public_uri
 
 LEASE_S = 20.0
 RENEW_S = 5.0
+RELEASE_S = 10.0
 POLL_S = 0.5
 SAY_AFTER_S = 2.0
 REQUEST_S = 5.0  # for one request of a holder, who cannot wait longer to try again
@@ -84,10 +85,14 @@ class Lease:
         """Remove the lease if it is still ours; if that fails it is stale for the next run, which then waits for it."""
         self._stop.set()
         self._renewer.join()
-        with suppress(*STORAGE_ERRORS):
-            # Renewed this moment, it can be nobody else's for LEASE_S; not every store deletes on a condition.
-            if not self._failure and self._renew():
-                self._call("delete_object")
+        give_up_at = time.monotonic() + RELEASE_S
+        while not self._failure and time.monotonic() < give_up_at:
+            with suppress(*STORAGE_ERRORS):
+                # Renewed this moment, it can be nobody else's for LEASE_S; not every store deletes on a condition.
+                if self._renew():
+                    self._call("delete_object")
+                return
+            time.sleep(POLL_S)
 
     def _create(self) -> bool:
         sent = time.monotonic()

@@ -1,6 +1,7 @@
 """S3 as this program needs it: literal keys, listings page by page, uploads in parts, and no request without an end."""
 
 import asyncio
+import errno
 import hashlib
 import io
 import os
@@ -55,6 +56,9 @@ class LiteralS3FileSystem(S3FileSystem):
                     raise TimeoutError(f"{method}: nothing moved for {self.stall_s:.0f} s")
                 if (await asyncio.wait((request,), timeout=left))[0]:
                     return request.result()
+        except TimeoutError as error:
+            # fsspec would make one without arguments of it, and where a file is read s3fs looks at the arguments.
+            raise ConnectionError(errno.ETIMEDOUT, str(error) or os.strerror(errno.ETIMEDOUT)) from error
         finally:
             request.cancel()  # does nothing to one that is done
 

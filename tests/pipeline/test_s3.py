@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 from pipeline import storage, storage_retries
 from pipeline.fetch import fetch
 from pipeline.listing import SourceSummary
+from pipeline.plan import cut_shards, read_plan, read_shard_rows, write_plan
 from pipeline.s3 import LiteralS3FileSystem
 from pipeline.sources import list_sources
 from pipeline.storage import (
@@ -28,7 +29,8 @@ from pipeline.storage import (
     write_new,
     write_replace,
 )
-from tests.e2e.fault_proxy import fault_proxy
+from schemas.manifest import ManifestRow
+from tests.e2e.fault_proxy import FAULTS, fault_proxy
 from tests.s3 import fresh_clients
 
 OPTIONS = StorageOptions()
@@ -262,3 +264,14 @@ def test_over_tls_too(ceph, certificate, monkeypatch):
             assert write_new(ceph.uri(name), data, options)
             assert not write_new(ceph.uri(name), data, options)
             assert ceph.get(name) == data == read_bytes(ceph.uri(name), options)
+
+
+def test_a_plan_is_read_though_a_tenth_of_all_requests_fails(s3, monkeypatch):
+    monkeypatch.setattr(LiteralS3FileSystem, "stall_s", 1.0)
+    rows = [ManifestRow(f"{i}.png", f"s3://b/{i}.png") for i in range(48)]
+    with fault_proxy(s3.endpoint) as proxy, fresh_clients():
+        options = StorageOptions(endpoint_url=proxy.endpoint)
+        shards = cut_shards(rows, ("words",), 1, lambda shard, _: shard[0].image_id)
+        refs = read_plan(write_plan(shards, s3.uri("out"), options), s3.uri("out"), options)
+        assert [read_shard_rows(ref, s3.uri("out"), options)[0].image_id for ref in refs] == [r.image_id for r in rows]
+    assert set(proxy.faults) == set(FAULTS)
