@@ -56,7 +56,8 @@ def evaluate(
     pictures that failed, count as wrong. Scores are fractions from 0 to 1.
     """
     from pipeline.evaluation import evaluate as evaluate_labels
-    from pipeline.evaluation_summary import evaluation_lines, json_text, refuse_taken, write_scores
+    from pipeline.evaluation_summary import evaluation_lines
+    from pipeline.json_files import json_text, refuse_taken, write_json
     from pipeline.storage import StorageOptions
 
     options = StorageOptions(endpoint_url, profile)
@@ -69,9 +70,9 @@ def evaluate(
         output, ground_truth, vocabulary=vocabulary, protocol=protocol, allow_missing=allow_missing, storage=options
     )
     if json_file == "-":
-        click.echo(json_text(found), nl=False)
+        click.echo(json_text(found.as_json()), nl=False)
         return
     for line in evaluation_lines(found):
         click.echo(line)
     if file is not None:
-        write_scores(found, file, options, replace=overwrite)
+        write_json(found.as_json(), file, options, replace=overwrite)

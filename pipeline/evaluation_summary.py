@@ -1,13 +1,7 @@
-"""What an evaluation says: on a terminal, and as a JSON file."""
-
-import json
+"""What an evaluation says on a terminal."""
 
 from pipeline.evaluation import Evaluation
-from pipeline.output import storing
 from pipeline.scores import ClassScore
-from pipeline.storage import StorageOptions, exists, write_new, write_replace
-from schemas.errors import OutputError
-from schemas.manifest import public_uri
 
 _SHOWN = 5  # classes at either end
 
@@ -23,37 +17,6 @@ def evaluation_lines(found: Evaluation) -> list[str]:
     lines += ["", *_table(_class_rows(found))]
     notes = _notes(found)
     return [*lines, "", *notes] if notes else lines
-
-
-def json_text(found: Evaluation) -> str:
-    """`Evaluation.as_json` as text."""
-    return json.dumps(found.as_json(), indent=2, ensure_ascii=False) + "\n"
-
-
-def refuse_taken(uri: str, storage: StorageOptions) -> None:
-    """Raise OutputError if there is something of that name already: better before an evaluation than after it."""
-    with storing(uri):
-        is_taken = exists(uri, storage)
-    if is_taken:
-        raise _taken(uri)
-
-
-def write_scores(found: Evaluation, uri: str, storage: StorageOptions, *, replace: bool) -> None:
-    """Write the scores as a JSON file, whole or not at all.
-
-    Raises:
-        OutputError: there is a file already, and `replace` is false; or storage refuses.
-    """
-    data = json_text(found).encode()
-    with storing(uri):
-        if replace:
-            write_replace(uri, data, storage)
-        elif not write_new(uri, data, storage):
-            raise _taken(uri)
-
-
-def _taken(uri: str) -> OutputError:
-    return OutputError(f"{public_uri(uri)}: already there; choose another name or give --overwrite")
 
 
 def _score_rows(found: Evaluation) -> list[Row]:
