@@ -32,7 +32,7 @@ def _read_job_file(ctx: click.Context, _: click.Parameter, path: str | None) -> 
     """Let the file's keys stand in for options that the command line leaves out."""
     if path is None:
         return
-    from pipeline.job_files import read_job_file
+    from pipeline.annotation.job_files import read_job_file
 
     options = [option for option in ctx.command.params if option.name != "job"]
     names = [option.name for option in options if option.name]
@@ -138,9 +138,9 @@ def annotate(**asked: Any) -> int:
     A SOURCE is a folder, a glob in quotes, an object-storage prefix, a manifest (Parquet, CSV, JSONL), a COCO
     file, a WebDataset tar, a Parquet file with image bytes, or one picture.
     """
-    from pipeline.annotate import annotate as run_job
-    from pipeline.job_files import make_request
-    from pipeline.summary import summary_lines
+    from pipeline.annotation.annotate import annotate as run_job
+    from pipeline.annotation.job_files import make_request
+    from pipeline.annotation.summary import summary_lines
 
     request = make_request(asked)
     report = run_job(request)

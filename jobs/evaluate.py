@@ -56,7 +56,7 @@ def evaluate(
     pictures that failed, count as wrong. Scores are fractions from 0 to 1.
     """
     from pipeline.evaluation import evaluate as evaluate_labels
-    from pipeline.evaluation_summary import evaluation_lines
+    from pipeline.evaluation.summary import evaluation_lines
     from pipeline.json_files import json_text, refuse_taken, write_json
     from pipeline.storage import StorageOptions
 

@@ -9,7 +9,7 @@ from jobs.options import image_root, storage
 from schemas.errors import one_line
 
 if TYPE_CHECKING:
-    from pipeline.listing import SourceSummary
+    from pipeline.sources.listing import SourceSummary
     from schemas.manifest import ManifestRow
 
 SHOWN_COLUMNS = ("image_id", "width", "height", "size_bytes", "byte_offset", "vocabulary", "split", "mask_uri", "uri")
@@ -53,9 +53,9 @@ def build(
     Parquet file with image bytes, or one picture. `image_id` is the path below the source's root and must be
     unique over all sources. Files that are no pictures are counted and left out.
     """
-    from pipeline.manifest import write_manifest
     from pipeline.progress import listing
     from pipeline.sources import SourceSummary, list_sources
+    from pipeline.sources.manifest import write_manifest
     from pipeline.storage import StorageOptions
 
     options = StorageOptions(endpoint_url, profile)
@@ -78,7 +78,7 @@ Examples:
 @storage
 def show(file: str, limit: int, endpoint_url: str | None, profile: str | None) -> None:
     """Show the first rows of a manifest (.parquet, .csv or .jsonl), and what all of it comes to."""
-    from pipeline.manifest import read_manifest
+    from pipeline.sources.manifest import read_manifest
     from pipeline.storage import StorageOptions
 
     first: list[ManifestRow] = []

@@ -65,8 +65,8 @@ def retry(max_failed: float, **asked: Any) -> int:
     Everything else in OUTPUT stays as it is. Each shard's new label file takes the place of the old one whole, so a
     stop loses nothing. Model, vocabularies and options are those of the job.
     """
-    from pipeline.retry import RetryRequest, retry_lines
-    from pipeline.retry import retry as run_retry
+    from pipeline.annotation.retry import RetryRequest, retry_lines
+    from pipeline.annotation.retry import retry as run_retry
 
     request = RetryRequest(**asked)
     report = run_retry(request)

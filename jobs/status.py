@@ -28,8 +28,8 @@ def status(output: str, json_file: str | None, overwrite: bool, endpoint_url: st
     one, but for the first file's, by the time from the first to the newest. The time left is at that pace.
     """
     from pipeline.json_files import json_text, refuse_taken, write_json
-    from pipeline.status import status as read_status
-    from pipeline.status import status_lines
+    from pipeline.output.status import status as read_status
+    from pipeline.output.status import status_lines
     from pipeline.storage import StorageOptions
 
     options = StorageOptions(endpoint_url, profile)

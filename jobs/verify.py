@@ -54,9 +54,9 @@ def verify(
     those that the rows make. Nothing is written or repaired. docs/verify.md says what is proven, and what is not.
     """
     from pipeline.json_files import json_text, refuse_taken, write_json
+    from pipeline.output.verification.summary import verify_lines
+    from pipeline.output.verify import verify as verify_output
     from pipeline.storage import StorageOptions
-    from pipeline.verification.summary import verify_lines
-    from pipeline.verify import verify as verify_output
 
     options = StorageOptions(endpoint_url, profile)
     file = None if json_file == "-" else json_file

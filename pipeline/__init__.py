@@ -1,1 +1,1 @@
-"""The picture's way: sources, manifest, fetch, decode, decide, encode, shards, actors, scheduling."""
+"""The way of the pictures: sources, plan, Ray actors, labels, and what is made of labels."""

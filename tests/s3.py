@@ -14,7 +14,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from pipeline.s3 import LiteralS3FileSystem
+from pipeline.storage.s3 import LiteralS3FileSystem
 from tests.ceph import Gateway, ceph_gateway, missing_programs
 
 REGION = "us-east-1"

@@ -127,9 +127,18 @@ def test_make_commands_of_the_pages_are_targets():
     assert {"demo", "test"} <= shown <= targets
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_architecture_names_every_module_of_a_layer(layer):
-    section = (ROOT / "docs/architecture.md").read_text().split(f"**{layer}/**")[1].split("\n\n**")[0]
-    named = re.findall(r"^\| `(\w+\.py)` \|", section, re.MULTILINE)
-    there = [path.name for path in (ROOT / layer).glob("*.py") if path.name != "__init__.py"]
-    assert sorted(named) == sorted(there)
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
+FOLDERS = [*LAYERS, *re.findall(r"^\*\*(pipeline/\w+)/\*\*", ARCHITECTURE, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_architecture_names_every_module_of_a_folder(folder):
+    section = ARCHITECTURE.split(f"**{folder}/**")[1].split("\n\n**")[0]
+    named = {*re.findall(r"^\| `(\w+\.py)` \|", section, re.MULTILINE), "__init__.py"}
+    assert named == {path.name for path in (ROOT / folder).glob("*.py")}
+
+
+def test_architecture_names_every_package_of_the_pipeline():
+    section = ARCHITECTURE.split("**pipeline/**")[1].split("\n\n**")[0]
+    named = set(re.findall(r"^\| `(\w+)/` \|", section, re.MULTILINE))
+    assert named == {path.parent.name for path in (ROOT / "pipeline").glob("*/__init__.py")}

@@ -16,7 +16,7 @@ from escnet.checkpoint import load_checkpoint, read_header
 from escnet.config import preset_config
 from escnet.models import build_random, resolve_model
 from escnet.weight_files import read_weights
-from pipeline.decode import decode
+from pipeline.picture.decode import decode
 from pipeline.sources import SourceSummary, list_source
 from pipeline.storage import StorageOptions
 from schemas.errors import ModelError, SourceError
@@ -210,7 +210,7 @@ BOMBS = {
 MEASURE = """
 import json, resource, sys
 from pathlib import Path
-from pipeline.decode import decode
+from pipeline.picture.decode import decode
 from schemas.errors import PictureError
 before, kinds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, {}
 for path in map(Path, sys.argv[1:]):

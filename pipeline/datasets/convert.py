@@ -81,7 +81,7 @@ def _size_and_orientation(labelled: LabelledPicture) -> tuple[tuple[int, int], i
         size_wh = image.size
         try:
             orientation = image.getexif().get(ExifTags.Base.Orientation, _UNTURNED)
-        except READ_ERRORS:  # EXIF that cannot be read turns nothing, here as in pipeline/decode.py
+        except READ_ERRORS:  # EXIF that cannot be read turns nothing, here as in pipeline/picture/decode.py
             orientation = _UNTURNED
     return size_wh, orientation
 

@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.local_files import is_partial_name, sweep_partial_files
-from pipeline.manifest import read_manifest
 from pipeline.output import storing
+from pipeline.sources.manifest import read_manifest
 from pipeline.storage import StorageOptions, write_new, write_replace
+from pipeline.storage.local_files import is_partial_name, sweep_partial_files
 from pipeline.vocabularies import load_vocabulary
 from schemas.errors import OutputError
 from schemas.layout import LOCK_FILE

@@ -16,13 +16,13 @@ from pipeline.datasets.archives import Dataset, LabelledPicture
 from pipeline.datasets.convert import Converter
 from pipeline.datasets.output import MANIFEST_FILE, MASKS_FOLDER, open_output, refuse_overlap, write_if_changed
 from pipeline.datasets.registry import find_dataset
-from pipeline.encode import encode_mask
-from pipeline.local_files import sweep_partial_files
-from pipeline.lock import lock_output
-from pipeline.manifest import write_manifest
 from pipeline.output import storing
+from pipeline.picture.encode import encode_mask
 from pipeline.progress import Progress
+from pipeline.sources.manifest import write_manifest
 from pipeline.storage import StorageOptions
+from pipeline.storage.local_files import sweep_partial_files
+from pipeline.storage.lock import lock_output
 from pipeline.vocabularies import load_vocabulary
 from schemas.errors import InputError, SourceError
 from schemas.manifest import ManifestRow

@@ -14,10 +14,10 @@ from PIL import Image
 
 from pipeline.demo_world.names import OBJECTS, ObjectName, draw_names, world_vocabulary
 from pipeline.demo_world.scenes import SCENE_SIDE_PX, Scene, draw_scene_of
-from pipeline.encode import encode_mask
-from pipeline.manifest import write_manifest
 from pipeline.output import storing
+from pipeline.picture.encode import encode_mask
 from pipeline.progress import Progress
+from pipeline.sources.manifest import write_manifest
 from pipeline.storage import StorageOptions, find_info, join, locate, write_new
 from schemas.errors import OutputError
 from schemas.manifest import ManifestRow, public_uri

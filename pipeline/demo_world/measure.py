@@ -4,7 +4,7 @@ from escnet.segmenter import Segmenter
 from pipeline.demo_world.attributes import AttributeCounts
 from pipeline.demo_world.folder import N_OBJECTS, world_scene
 from pipeline.demo_world.names import MATERIALS, OBJECTS, class_id, draw_names, world_vocabulary
-from pipeline.scores import PixelCounts
+from pipeline.evaluation.scores import PixelCounts
 
 
 def measure(segmenter: Segmenter, *, seed: int, n_scenes: int, all_names: bool = False) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pipeline.local_files import new_local_file, sweep_partial_files
+from pipeline.storage.local_files import new_local_file, sweep_partial_files
 from schemas.errors import ModelError, OutputError
 from schemas.fingerprint import canonical_json
 

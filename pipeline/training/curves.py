@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from itertools import pairwise
 
-from pipeline.local_files import new_local_file
 from pipeline.output import storing
+from pipeline.storage.local_files import new_local_file
 
 CSV_FILE = "curves.csv"
 PNG_FILE = "curves.png"

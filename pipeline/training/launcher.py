@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from escnet.checkpoint_header import read_header
-from pipeline.lock import lock_output
+from pipeline.actors.placement import Node, ray_cluster, this_machine
 from pipeline.output import storing
-from pipeline.placement import Node, ray_cluster, this_machine
 from pipeline.storage import StorageOptions
+from pipeline.storage.lock import lock_output
 from pipeline.training import run_folder
 from pipeline.training.config import TrainingConfig
 from pipeline.training.config_file import model_config

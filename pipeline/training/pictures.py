@@ -17,14 +17,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.decode import decode
-from pipeline.fetch import fetch
-from pipeline.ground_truth import read_mask, read_truth
-from pipeline.label_files import read_rows
-from pipeline.manifest import read_manifest
+from pipeline.evaluation.ground_truth import read_mask, read_truth
+from pipeline.evaluation.scores import NO_CLASS
 from pipeline.output import absolute_uri, done_shards, read_job, storing
-from pipeline.plan import read_plan, read_shard_rows
-from pipeline.scores import NO_CLASS
+from pipeline.output.label_files import read_rows
+from pipeline.output.plan import read_plan, read_shard_rows
+from pipeline.picture.decode import decode
+from pipeline.picture.fetch import fetch
+from pipeline.sources.manifest import read_manifest
 from pipeline.storage import StorageOptions, join
 from pipeline.training.config import DataSource
 from pipeline.training.samples import Sample

@@ -15,9 +15,9 @@ import shutil
 from contextlib import suppress
 from typing import Any
 
-from pipeline.local_files import new_local_file, sweep_partial_files
 from pipeline.output import storing
 from pipeline.storage import StorageOptions, locate
+from pipeline.storage.local_files import new_local_file, sweep_partial_files
 from pipeline.training import checkpoints, curves
 from pipeline.training.config import TrainingConfig
 from schemas import errors

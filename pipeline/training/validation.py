@@ -11,8 +11,8 @@ from escnet.network import EscNet
 from escnet.segmenter import Dtype, Segmenter
 from escnet.text import CompiledVocabulary
 from escnet.views import Prepared, view_batch
-from pipeline.decide import sorted_distractors
-from pipeline.scores import NO_CLASS, PixelCounts
+from pipeline.evaluation.scores import NO_CLASS, PixelCounts
+from pipeline.picture.decide import sorted_distractors
 from pipeline.training.samples import Sample
 from pipeline.training.sources import resize_mask
 from schemas.vocabulary import Vocabulary

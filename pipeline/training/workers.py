@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.placement import Node, local_cpus
+from pipeline.actors.placement import Node, local_cpus
 from pipeline.training.config import TrainingConfig
 from schemas.errors import InputError, PlacementError
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from pipeline.verify import verify
+from pipeline.output.verify import verify
 from tests.crash.cluster import Cluster
 from tests.crash.comparison import differences
 from tests.crash.kills import KILL_KINDS, Kill, KillKind

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from pipeline.annotate import annotate
+from pipeline.annotation.annotate import annotate
 from schemas.errors import EscnetError
 from schemas.job import JobRequest
 from tests.crash import stand_in

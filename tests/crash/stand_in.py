@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.actor import ReplicaSetup
-from pipeline.decide import CELL
+from pipeline.actors.actor import ReplicaSetup
+from pipeline.picture.decide import CELL
 from schemas.vocabulary import Vocabulary
 
 SECONDS_A_PICTURE = 0.06
@@ -57,7 +57,7 @@ class StandIn:
 
 
 def load(setup: ReplicaSetup) -> StandIn:  # noqa: ARG001
-    """Takes the place of `pipeline.actor.load_segmenter`."""
+    """Takes the place of `pipeline.actors.actor.load_segmenter`."""
     return StandIn()
 
 

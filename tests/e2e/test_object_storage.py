@@ -15,7 +15,7 @@ OUTPUT = "out put/#1?ü%20+[a]*::b"
 
 # A stalled request is given up after a second, and not after half a minute; Ray's workers read it as well.
 QUICK_TO_GIVE_UP = """
-from pipeline.s3 import LiteralS3FileSystem
+from pipeline.storage.s3 import LiteralS3FileSystem
 LiteralS3FileSystem.stall_s = 1.0
 """
 

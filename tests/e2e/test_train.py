@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from escnet.checkpoint import load_checkpoint, save_checkpoint
-from pipeline.placement import local_cpus
+from pipeline.actors.placement import local_cpus
 from pipeline.storage import StorageOptions
 from pipeline.training.config_file import model_config, read_config
 from pipeline.training.curves import read_curves

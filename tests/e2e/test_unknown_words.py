@@ -11,7 +11,7 @@ from PIL import Image
 from escnet.checkpoint import save_checkpoint
 from escnet.config import preset_config
 from escnet.models import build_random
-from pipeline.placement import local_cpus
+from pipeline.actors.placement import local_cpus
 
 # The command, and what its own process has loaded in the end.
 DRIVER = """

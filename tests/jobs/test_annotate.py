@@ -108,7 +108,7 @@ def test_an_unexpected_error_is_one_line_unless_debugging(monkeypatch, capsys):
     def fail(*_):
         raise KeyError("a bug")
 
-    monkeypatch.setattr("pipeline.annotate.annotate", fail)
+    monkeypatch.setattr("pipeline.annotation.annotate.annotate", fail)
     arguments = ["annotate", "photos", *WORDS, *NANO, "--output", "out"]
     assert run(monkeypatch, capsys, arguments) == (
         1,

@@ -8,7 +8,7 @@ from pipeline.datasets.registry import DATASETS
 from pipeline.vocabularies import bundled_names
 from schemas.errors import InputError, SourceError
 from tests.e2e.command import escnet
-from tests.pipeline.dataset_files import ade, values
+from tests.pipeline.datasets.dataset_files import ade, values
 
 
 def run(*arguments: object) -> str:

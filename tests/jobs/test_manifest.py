@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.manifest import manifest
-from pipeline.manifest import read_manifest
+from pipeline.sources.manifest import read_manifest
 from pipeline.storage import StorageOptions
 from schemas.errors import InputError, ManifestError, OutputError, SourceError
 

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.main import main
 from tests.pipeline.labelled_output import write_output
-from tests.pipeline.verification.whole import ANSWERS, MANY, WORDS
+from tests.pipeline.output.verification.whole import ANSWERS, MANY, WORDS
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """Fixtures that several tests of the pipeline use."""
 
-from tests.pipeline.verification.whole import output, whole
+from tests.pipeline.output.verification.whole import output, whole
 
 __all__ = ["output", "whole"]

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.encode import encode_picture, failed_row
-from pipeline.label_files import label_file_bytes
 from pipeline.output import write_job
-from pipeline.plan import PlanDigest, cut_shards, read_plan, read_shard_rows, write_plan
+from pipeline.output.label_files import label_file_bytes
+from pipeline.output.plan import PlanDigest, cut_shards, read_plan, read_shard_rows, write_plan
+from pipeline.picture.encode import encode_picture, failed_row
 from pipeline.storage import StorageOptions, join, write_new, write_replace
 from schemas.errors import PictureError
 from schemas.job import ModelRecord, shard_identity

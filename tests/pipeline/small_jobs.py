@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.actor import make_runner
-from pipeline.annotate import JobReport, annotate
-from pipeline.labelling import replica_setup
-from pipeline.orders import ShardOrder
+from pipeline.actors.actor import make_runner
+from pipeline.actors.orders import ShardOrder
+from pipeline.annotation.annotate import JobReport, annotate
+from pipeline.annotation.labelling import replica_setup
 from schemas.errors import StoppedError
 from schemas.job import JobRequest
 from tests.pipeline.stand_in import load

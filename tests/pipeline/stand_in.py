@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from escnet.scoring import Segmentation
-from pipeline.actor import ReplicaSetup
+from pipeline.actors.actor import ReplicaSetup
 
 KILLS = 250  # the values of a first pixel that do harm
 HANGS = 251

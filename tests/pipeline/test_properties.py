@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jobs.annotate import annotate
-from pipeline.decode import decode
-from pipeline.job_files import read_job_file
-from pipeline.manifest import read_manifest, write_manifest
+from pipeline.annotation.job_files import read_job_file
+from pipeline.picture.decode import decode
 from pipeline.sources import SourceSummary, list_sources
+from pipeline.sources.manifest import read_manifest, write_manifest
 from pipeline.storage import StorageOptions
 from pipeline.vocabularies import load_vocabulary
 from schemas.errors import InputError, ManifestError, PictureError, SourceError, VocabularyError, one_line

@@ -11,9 +11,9 @@ from PIL import Image
 from pipeline.demo_world import folder
 from pipeline.demo_world.folder import world_scene, write_world
 from pipeline.demo_world.names import NAMES, OBJECTS, draw_names, heldout_objects, world_vocabulary
-from pipeline.ground_truth import open_ground_truth, read_truth
-from pipeline.manifest import read_manifest
+from pipeline.evaluation.ground_truth import open_ground_truth, read_truth
 from pipeline.sources import SourceSummary, list_sources
+from pipeline.sources.manifest import read_manifest
 from pipeline.storage import StorageOptions
 from pipeline.vocabularies import load_vocabulary
 from schemas.errors import InputError, OutputError

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.manifest import write_manifest
+from pipeline.sources.manifest import write_manifest
 from pipeline.storage import StorageOptions
 from schemas.manifest import ManifestRow
 from tests.pipeline.labelled_output import save_mask

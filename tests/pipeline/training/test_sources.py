@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.manifest import write_manifest
-from pipeline.plan import read_shard_rows
+from pipeline.output.plan import read_shard_rows
+from pipeline.sources.manifest import write_manifest
 from pipeline.training.config import DataSource, TrainingConfig, Validation
 from pipeline.training.pictures import LabelPictures, ManifestPictures
 from pipeline.training.samples import Sample

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.placement import local_cpus
+from pipeline.actors.placement import local_cpus
 from pipeline.training.config import TrainingConfig
 from pipeline.training.workers import Workers, check_batches, fit_workers
 from schemas.errors import InputError, PlacementError

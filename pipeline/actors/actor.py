@@ -1,0 +1,104 @@
+"""The Ray actor: a replica of the model with a shard runner around it, and nothing else."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from escnet.models import ResolvedModel
+from pipeline.actors.orders import RunnerReport, Segmenter, ShardOrder, ShardResult
+from pipeline.actors.shard import ShardRunner
+from pipeline.storage import StorageOptions
+from schemas.job import DEFAULT_TIMEOUT_S, LabelOptions, ShardRef
+from schemas.vocabulary import Vocabulary
+
+SHARDS_AT_ONCE = 2  # one with the model, one filling its window
+
+
+def load_segmenter(setup: "ReplicaSetup") -> Segmenter:
+    """The real model: its weights loaded onto the device."""
+    import torch
+
+    from escnet.models import load_model
+    from escnet.segmenter import Segmenter
+
+    options = setup.options
+    torch.set_num_threads(options.cpus_per_actor)
+    network = load_model(setup.model, device=options.device)
+    return Segmenter(network, device=options.device, dtype=options.dtype, views=options.views)
+
+
+@dataclass(frozen=True)
+class ReplicaSetup:
+    """What every actor of a job is made from."""
+
+    model: ResolvedModel
+    vocabularies: dict[str, Vocabulary]
+    options: LabelOptions
+    output: str
+    storage: StorageOptions
+    identity: dict
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    redo_kinds: frozenset[str] | None = None  # see `ShardRunner`
+    load_segmenter: Callable[["ReplicaSetup"], Segmenter] = load_segmenter  # tests of all the rest put in a stand-in
+
+
+class Replica:
+    """One replica. The model loads at the first call, so that a restarted actor finds its way by itself."""
+
+    def __init__(self, setup: ReplicaSetup) -> None:
+        self._setup = setup
+        self._lock = threading.Lock()
+        self._runner: ShardRunner | None = None
+
+    def warm_up(self) -> list[str]:
+        """Load the model; returns the words of the vocabularies that it was never trained with.
+
+        Raises:
+            ModelError, VocabularyError: as loading and compiling raise them.
+        """
+        self._ready()
+        return _unknown_words(self._setup)
+
+    def annotate_shard(self, order: ShardOrder) -> ShardResult:
+        """Label one shard and publish its file; see `ShardRunner.run`."""
+        return self._ready().run(order)
+
+    def try_pictures(self, ref: ShardRef, positions: Sequence[int]) -> None:
+        """Work on some pictures of a shard and publish nothing; see `ShardRunner.try_pictures`."""
+        self._ready().try_pictures(ref, positions)
+
+    def report(self) -> RunnerReport:
+        """How far the shards at hand are, and what the model is stuck at."""
+        return RunnerReport() if self._runner is None else self._runner.report()
+
+    def _ready(self) -> ShardRunner:
+        with self._lock:
+            if self._runner is None:
+                self._runner = make_runner(self._setup)
+            return self._runner
+
+
+def make_runner(setup: ReplicaSetup) -> ShardRunner:
+    """Load the model, compile the vocabularies, and put a shard runner around them."""
+    segmenter = setup.load_segmenter(setup)
+    return ShardRunner(
+        segmenter,
+        {name: (vocabulary, segmenter.compile(vocabulary)) for name, vocabulary in setup.vocabularies.items()},
+        output=setup.output,
+        storage=setup.storage,
+        batch_size=setup.options.batch_size,
+        max_pixels=setup.options.max_pixels,
+        identity=setup.identity,
+        timeout_s=setup.timeout_s,
+        redo_kinds=setup.redo_kinds,
+    )
+
+
+def _unknown_words(setup: ReplicaSetup) -> list[str]:
+    """Each once, in the order of the vocabularies; none of random weights, whose labels are all noise anyway."""
+    if setup.model.is_random:
+        return []
+    from escnet.text import unknown_words
+
+    words = (word for each in setup.vocabularies.values() for word in unknown_words(setup.model.config, each))
+    return list(dict.fromkeys(words))

@@ -1,0 +1,62 @@
+"""One actor of a job as its driver sees it, and what Ray says when it dies."""
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.actors.actor import SHARDS_AT_ONCE, Replica
+from pipeline.actors.orders import RunnerReport
+from pipeline.actors.placement import Placement
+from schemas.errors import EscnetError, JobFailedError
+
+
+@dataclass(eq=False)
+class Worker:
+    """One actor as the driver sees it. What follows `actor` belongs to its present life and ends with it."""
+
+    actor: Any
+    warm_up: Any = None  # pending until the actor is placed and its model loaded
+    warm_up_at: float = 0.0  # when to ask for it
+    is_placed: bool = False
+    is_ready: bool = False
+    report_call: Any = None
+    report_asked_at: float = 0.0
+    report: RunnerReport = field(default_factory=RunnerReport)
+    is_ended: bool = False  # by the driver, since the model was stuck
+    n_deaths_loading: int = 0  # in a row, over several lives
+    n_restarts: int = 0  # Ray's count of them when its model was last ready
+
+
+def actor_class(ray: Any, placement: Placement) -> Any:
+    """Ray's class of replicas, to be made with `.remote(setup)`."""
+    ray.method(concurrency_group="reports")(Replica.report)  # answers while shards are at work
+    return ray.remote(
+        num_cpus=placement.cpus_per_actor,
+        num_gpus=placement.gpus_per_actor,
+        max_restarts=-1,
+        max_task_retries=0,  # the driver does a lost shard again itself, and counts how often
+        max_concurrency=SHARDS_AT_ONCE,
+        concurrency_groups={"reports": 1},
+    )(Replica)
+
+
+def cause(error: Any) -> Exception:
+    """What an actor really raised: an error with one clear line stays one."""
+    cause = error.cause
+    if isinstance(cause, EscnetError):
+        return cause
+    line = " ".join(str(cause).split())[:300]
+    return JobFailedError(f"a worker failed with {type(cause).__name__}: {line}; please report it")
+
+
+def n_restarts(ray: Any, actor: Any) -> int:
+    """How often Ray has restarted an actor, which no call to it tells; 0 where a Ray client cannot ask."""
+    with suppress(AttributeError, ray.exceptions.RaySystemError):
+        return int(ray._private.state.actors(actor._actor_id.hex()).get("NumRestarts", 0))
+    return 0
+
+
+def why_not_created(error: Exception) -> str:
+    """The last line of what an actor's creation raised; "" if it was created."""
+    said = str(error).strip()
+    return said.splitlines()[-1].strip() if "creation" in said.partition("\n")[0].lower() else ""

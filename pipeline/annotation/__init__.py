@@ -1,0 +1,1 @@
+"""One job: resolved, planned, labelled, stopped, retried, updated."""

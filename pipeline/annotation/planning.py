@@ -1,0 +1,158 @@
+"""The plan of a job: made and written once, then made again by every run and compared with what was written.
+
+The plan of an update keeps the cuts of the output that it updates. A run that goes on with it keeps its own, which
+are the same: so the other output is needed for what is still to be copied, and for nothing else.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+
+from pipeline.annotation.plan_spool import PictureChanges, PlanSpool
+from pipeline.annotation.resolve import ResolvedJob
+from pipeline.annotation.update import refuse_other_update
+from pipeline.output import read_job, storing, write_job
+from pipeline.output.files import existing_job
+from pipeline.output.plan import PlanDigest, Shard, cut_shards, read_plan, sweep_parts, write_plan
+from pipeline.progress import listing
+from pipeline.sources import SourceSummary, list_sources
+from pipeline.storage import join, write_replace
+from pipeline.vocabularies import load_vocabulary
+from schemas.errors import OutputError, SourceError, VocabularyError
+from schemas.job import JobRecord, JobRequest, UpdateCounts, differences
+from schemas.layout import JOB_FILE, VOCABULARIES_FOLDER
+from schemas.manifest import ManifestRow, public_uri
+from schemas.vocabulary_changes import vocabulary_changes
+from schemas.vocabulary_files import vocabulary_yaml
+
+# Gives the shards of a job, as often as it is asked; what its sources hold is counted in the summary.
+_Cut = Callable[[SourceSummary], Iterable[Shard]]
+
+
+def plan_job(job: ResolvedJob, sources: SourceSummary) -> JobRecord:
+    """The plan of the job: written if the output is new, else compared with the one it was begun with.
+
+    Raises:
+        InputError: no pictures, an output that holds another job, one to update that is none, or what listing the
+            sources raises.
+    """
+    request = job.request
+    found = read_job(request.output, job.storage)
+    if found is not None:
+        refuse_other_update(request.update, found, request.output)
+        unlisted = found.manifest.model_copy(update={"shard_size": request.shard_size})
+        _refuse_differences(job, job.record(unlisted), found)  # before listing millions of pictures
+        with storing(request.output):  # a run that was killed just after it wrote the plan did not come to it
+            sweep_parts(found.manifest.files, request.output, job.storage)
+    digest = PlanDigest()
+    with _cutting(job, found, sources) as (cut, changes):
+        shards = digest.watch(cut(sources))
+        if found is None:
+            return _write_plan(job, shards, digest, changes)
+        for _ in shards:
+            pass
+        _refuse_empty(digest, request)
+        asked = job.record(digest.record(found.manifest.files, request.shard_size))
+        if asked.manifest != found.manifest:
+            _refuse_differences(job, asked, found, changes or _changes_since(job, found))
+        if digest.has_signed:  # yesterday's signatures have expired: the same plan again, with today's
+            write_plan(cut(SourceSummary()), request.output, job.storage)
+    return found
+
+
+@contextmanager
+def _cutting(
+    job: ResolvedJob, found: JobRecord | None, sources: SourceSummary
+) -> Iterator[tuple[_Cut, PictureChanges | None]]:
+    """How the rows of the job are cut into shards; for an update also how they differ from those of the kept cuts."""
+    request = job.request
+    if request.update is None:
+        names = tuple(job.vocabularies)
+        yield lambda summary: cut_shards(_rows(job, summary), names, request.shard_size, job.identify), None
+        return
+    planned, where = found, request.output
+    if planned is None:
+        planned, where = existing_job(request.update, job.storage), request.update
+    with _compared(job, planned, where, sources) as spool:
+        yield lambda _: spool.shards(job.identify, request.shard_size), spool.changes
+
+
+def _compared(
+    job: ResolvedJob, planned: JobRecord, where: str, sources: SourceSummary
+) -> AbstractContextManager[PlanSpool]:
+    """What lies in the sources now, against the plan of the output `where`."""
+    refs = read_plan(planned.manifest.files, where, job.storage)
+    return PlanSpool.of(refs, where, job.storage, tuple(job.vocabularies), _rows(job, sources))
+
+
+def _changes_since(job: ResolvedJob, found: JobRecord) -> PictureChanges:
+    with _compared(job, found, job.request.output, SourceSummary()) as spool:
+        return spool.changes
+
+
+def _write_plan(
+    job: ResolvedJob, shards: Iterable[Shard], digest: PlanDigest, changes: PictureChanges | None
+) -> JobRecord:
+    output = job.request.output
+    files = write_plan(shards, output, job.storage)
+    _refuse_empty(digest, job.request)
+    with storing(output):
+        for name, vocabulary in job.vocabularies.items():
+            uri = join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
+            write_replace(uri, vocabulary_yaml(vocabulary).encode(), job.storage)
+    record = job.record(digest.record(files, job.request.shard_size))
+    if job.request.update is not None and changes is not None:
+        record = record.model_copy(
+            update={"update_of": public_uri(job.request.update), "update_counts": _counts(changes)}
+        )
+    if not write_job(record, output, job.storage):
+        raise OutputError(f"{public_uri(output)}: another run began a job here at this moment; run again to join it")
+    with storing(output):
+        sweep_parts(record.manifest.files, output, job.storage)
+    return record
+
+
+def _counts(changes: PictureChanges) -> UpdateCounts:
+    return UpdateCounts(n_new=changes.new.n, n_changed=changes.changed.n, n_gone=changes.gone.n)
+
+
+def _rows(job: ResolvedJob, sources: SourceSummary) -> Iterator[ManifestRow]:
+    request = job.request
+    return listing(
+        list_sources(request.sources, job.storage, sources, image_root=request.image_root, limit=request.limit)
+    )
+
+
+def _refuse_empty(digest: PlanDigest, request: JobRequest) -> None:
+    if digest.n_rows == 0:
+        sources = ", ".join(public_uri(source) for source in request.sources)
+        raise SourceError(f"{sources}: no pictures there; see `escnet annotate --help` for what a SOURCE can be")
+
+
+def _refuse_differences(
+    job: ResolvedJob, asked: JobRecord, found: JobRecord, changes: PictureChanges | None = None
+) -> None:
+    output = job.request.output
+    if not differences(asked, found):
+        return
+    details = _vocabulary_details(job, found)
+    if changes is not None:
+        details["pictures"] = f"{found.manifest.n_rows:,} there, {asked.manifest.n_rows:,} now: {changes}"
+    where = public_uri(output)
+    raise OutputError(
+        f"{where}: holds another job ({'; '.join(differences(asked, found, details))}); label what differs into a "
+        f"new output with `--update {where} --output NEW`, or give the options and pictures that {JOB_FILE} there "
+        "was begun with"
+    )
+
+
+def _vocabulary_details(job: ResolvedJob, found: JobRecord) -> dict[str, str]:
+    """In what the vocabularies differ, for those whose old form lies in the output as it was."""
+    details: dict[str, str] = {}
+    for name, fingerprint in found.vocabularies.items():
+        if name in job.vocabularies and job.vocabularies[name].fingerprint != fingerprint:
+            with suppress(VocabularyError):
+                uri = join(job.request.output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
+                details[f"vocabulary {name}"] = vocabulary_changes(
+                    load_vocabulary(uri, job.storage), job.vocabularies[name]
+                )
+    return details

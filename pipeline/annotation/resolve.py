@@ -1,0 +1,82 @@
+"""From a request to a job: every name looked up, every default chosen, and all of it checked before any work."""
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from escnet.models import ResolvedModel, resolve_model
+from pipeline.actors.placement import Node, Placement, check_placement, resolve_placement
+from pipeline.storage import StorageOptions
+from pipeline.vocabularies import load_vocabulary
+from schemas.errors import InputError, VocabularyError
+from schemas.job import JobRecord, JobRequest, LabelOptions, ManifestRecord, ModelRecord, shard_identity
+from schemas.manifest import ManifestRow, public_uri
+from schemas.vocabulary import Vocabulary
+
+BATCH_SIZE_ON_GPU = 8
+RECORDED_VERSIONS = ("escnet-pipeline", "torch", "open_clip_torch", "segment-anything", "timm", "pillow", "pyarrow")
+
+
+@dataclass(frozen=True)
+class ResolvedJob:
+    """A request with every name looked up and every default chosen."""
+
+    request: JobRequest
+    storage: StorageOptions
+    vocabularies: dict[str, Vocabulary]
+    model: ResolvedModel
+    options: LabelOptions
+    placement: Placement
+
+    def identify(self, rows: list[ManifestRow], vocabulary: str) -> str:
+        return shard_identity(rows, self.vocabularies[vocabulary].fingerprint, self.model.fingerprint, self.options)
+
+    def record(self, manifest: ManifestRecord) -> JobRecord:
+        return JobRecord(
+            model=ModelRecord(name=self.model.name, fingerprint=self.model.fingerprint, is_random=self.model.is_random),
+            vocabularies={name: vocabulary.fingerprint for name, vocabulary in self.vocabularies.items()},
+            options=self.options,
+            manifest=manifest,
+            sources=tuple(public_uri(source) for source in self.request.sources),
+            versions={
+                "python": platform.python_version(),
+                **{name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
+            },
+        )
+
+
+def resolve_job(request: JobRequest, storage: StorageOptions, nodes: Sequence[Node]) -> ResolvedJob:
+    """Look up what a request names.
+
+    Args:
+        nodes: resources of the machines that actors may be placed on.
+
+    Raises:
+        InputError: a vocabulary, model, option or placement that cannot be used.
+    """
+    vocabularies: dict[str, Vocabulary] = {}
+    for name in request.vocabularies:
+        vocabulary = load_vocabulary(name, storage)
+        if vocabulary.name in vocabularies:
+            raise VocabularyError(
+                f"{public_uri(name)}: a second vocabulary named {vocabulary.name!r}; names must differ in one job"
+            )
+        vocabularies[vocabulary.name] = vocabulary
+    model = resolve_model(request.model, request.allow_random_weights)
+    placement = resolve_placement(request, nodes, model)
+    where = f"the cluster at {request.address}" if request.address else "this machine"
+    check_placement(placement, nodes, where=where, can_grow=request.address is not None)
+    device: Literal["cpu", "cuda"] = "cuda" if placement.gpus_per_actor > 0 else "cpu"
+    options = LabelOptions(
+        views=request.views or model.config.views,
+        device=device,
+        dtype=request.dtype or ("bfloat16" if device == "cuda" else "float32"),
+        batch_size=(request.batch_size or BATCH_SIZE_ON_GPU) if device == "cuda" else 1,
+        cpus_per_actor=request.cpus_per_actor,
+        max_pixels=request.max_pixels,
+    )
+    if device == "cpu" and options.dtype == "float16":
+        raise InputError("--dtype float16 needs a GPU; on a CPU use float32 or bfloat16")
+    return ResolvedJob(request, storage, vocabularies, model, options, placement)

@@ -1,0 +1,253 @@
+"""The labels of an output against ground truth: mIoU, accuracy and calibration, seen and held-out classes apart.
+
+Label files are read one after another, and the pictures of one are judged side by side. Ground truth decides which
+pixels count; a pixel of it without a predicted class is wrong, and so is every pixel of a picture that failed.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.evaluation.ground_truth import open_ground_truth
+from pipeline.evaluation.judge import Judge
+from pipeline.evaluation.scores import PixelCounts, Scores
+from pipeline.output import absolute_uri, done_shards, read_job, storing
+from pipeline.output.label_files import read_rows
+from pipeline.output.plan import read_plan
+from pipeline.progress import Progress
+from pipeline.protocols import PROTOCOLS, Protocol, vocabulary_differences
+from pipeline.storage import StorageOptions, exists, join
+from pipeline.vocabularies import load_vocabulary
+from schemas.errors import InputError, OutputError
+from schemas.job import JobRecord, ModelRecord, ShardRef
+from schemas.labels import LABELLED, LabelRow
+from schemas.layout import JOB_FILE, LABELS_FOLDER, VOCABULARIES_FOLDER
+from schemas.manifest import public_uri
+from schemas.spelling import did_you_mean
+from schemas.vocabulary import Vocabulary
+
+_THREADS = 8  # more than cores, since masks in object storage are waited for
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Args:
+        output, ground_truth: URIs without secrets.
+        vocabulary: as used for the labels, with its held-out marks.
+        protocol: name, if one was asked for.
+        n_pictures: pictures compared, failed ones among them.
+        n_failed: pictures without labels; all their pixels are wrong.
+        n_planned: pictures of the job under this vocabulary.
+        n_done: those of them in label files.
+        n_without_mask: left out for want of ground truth.
+        n_unused_masks: masks of the ground truth that belong to no picture done.
+    """
+
+    output: str
+    ground_truth: str
+    vocabulary: Vocabulary
+    protocol: str | None
+    model: ModelRecord
+    scores: Scores
+    n_pictures: int
+    n_failed: int
+    n_planned: int
+    n_done: int
+    n_without_mask: int
+    n_unused_masks: int
+
+    @property
+    def miou_seen(self) -> float | None:
+        """Over the classes without a held-out mark; None if none of them occurs."""
+        return self.scores.mean_iou({each.id for each in self.vocabulary.classes if not each.heldout})
+
+    @property
+    def miou_heldout(self) -> float | None:
+        """Over the classes with one; None if none of them occurs."""
+        return self.scores.mean_iou({each.id for each in self.vocabulary.classes if each.heldout})
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, as docs/evaluation.md describes it; scores are fractions from 0 to 1, None where undefined."""
+        scores = self.scores
+        classes = {each.id: each for each in self.vocabulary.classes}
+        return {
+            "output": self.output,
+            "ground_truth": self.ground_truth,
+            "vocabulary": self.vocabulary.name,
+            "protocol": self.protocol,
+            "model": self.model.model_dump(),
+            "miou": scores.miou,
+            "miou_seen": self.miou_seen,
+            "miou_heldout": self.miou_heldout,
+            "pixel_accuracy": scores.pixel_accuracy,
+            "mean_accuracy": scores.mean_accuracy,
+            "frequency_weighted_iou": scores.frequency_weighted_iou,
+            "ece": scores.ece,
+            "ignored_fraction": scores.ignored_fraction,
+            "n_classes": sum(each.pixels > 0 for each in scores.classes),
+            "n_pixels": scores.n_pixels,
+            "n_pictures": self.n_pictures,
+            "n_failed": self.n_failed,
+            "n_planned": self.n_planned,
+            "n_done": self.n_done,
+            "n_without_mask": self.n_without_mask,
+            "n_unused_masks": self.n_unused_masks,
+            "per_class": [
+                {"id": each.id, "name": classes[each.id].name, **asdict(each), "heldout": classes[each.id].heldout}
+                for each in scores.classes
+            ],
+            "calibration": [asdict(each) for each in scores.calibration],
+        }
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """The part of an output that is evaluated."""
+
+    output: str
+    storage: StorageOptions
+    job: JobRecord
+    vocabulary: Vocabulary
+    n_planned: int
+    shards: list[ShardRef]  # those that are done
+
+    def rows(self, shard: ShardRef) -> list[LabelRow]:
+        uri = join(self.output, f"{LABELS_FOLDER}/{shard.shard_id}.parquet")
+        with storing(uri):
+            return read_rows(uri, self.storage)
+
+
+@dataclass
+class _Tally:
+    """What is known so far."""
+
+    counts: PixelCounts
+    n_rows: int = 0
+    n_pictures: int = 0
+    n_failed: int = 0
+    n_without_mask: int = 0
+
+
+def evaluate(
+    output: str,
+    ground_truth: str,
+    *,
+    vocabulary: str | None = None,
+    protocol: str | None = None,
+    allow_missing: bool = False,
+    storage: StorageOptions | None = None,
+) -> Evaluation:
+    """Compare the labels that an output has so far with ground truth.
+
+    Args:
+        output: what `escnet annotate` wrote, local or in object storage.
+        ground_truth: a manifest with `image_id` and `mask_uri`, or a folder or prefix of masks named as the pictures.
+        vocabulary: name of one of the output's; may be left out if it has one.
+        protocol: one of `pipeline.protocols.PROTOCOLS`.
+        allow_missing: leave pictures without a mask out, in place of an error.
+
+    Raises:
+        InputError: an output, vocabulary or ground truth that cannot be used; names the file and what to do.
+    """
+    storage = storage or StorageOptions()
+    rules = _protocol(protocol)
+    labels = _open_labels(absolute_uri(output, storage), vocabulary, rules, storage)
+    truth = open_ground_truth(ground_truth, storage)
+    judge = Judge(output, labels.vocabulary, truth, protocol=rules, allow_missing=allow_missing, storage=storage)
+    tally = _tally(labels, judge)
+    if tally.n_pictures == 0:
+        raise InputError(f"{truth.name}: has a mask for none of the {tally.n_rows:,} pictures; check the names")
+    try:
+        scores = tally.counts.scores()
+    except ValueError as error:
+        raise InputError(f"{truth.name}: every pixel of its masks is ignored; nothing to compare with") from error
+    return Evaluation(
+        output=public_uri(output),
+        ground_truth=truth.name,
+        vocabulary=labels.vocabulary,
+        protocol=protocol,
+        model=labels.job.model,
+        scores=scores,
+        n_pictures=tally.n_pictures,
+        n_failed=tally.n_failed,
+        n_planned=labels.n_planned,
+        n_done=tally.n_rows,
+        n_without_mask=tally.n_without_mask,
+        n_unused_masks=truth.n_unused,
+    )
+
+
+def _protocol(name: str | None) -> Protocol | None:
+    if name is None or name in PROTOCOLS:
+        return PROTOCOLS[name] if name else None
+    raise InputError(f"no protocol {name!r}{did_you_mean(name, PROTOCOLS)}; expected one of {', '.join(PROTOCOLS)}")
+
+
+def _open_labels(output: str, asked: str | None, protocol: Protocol | None, storage: StorageOptions) -> _Labels:
+    with storing(output):
+        is_output = exists(join(output, JOB_FILE), storage)
+    job = read_job(output, storage) if is_output else None
+    if job is None:
+        raise OutputError(f"{public_uri(output)}: found no {JOB_FILE}, expected the --output of `escnet annotate`")
+    name = _vocabulary_name(job, asked, protocol, output)
+    uri = join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
+    vocabulary = load_vocabulary(uri, storage)
+    if vocabulary.fingerprint != job.vocabularies[name]:
+        raise OutputError(f"{public_uri(uri)}: was changed after the labels were made; put the original back")
+    if protocol is not None:
+        _check_protocol(protocol, vocabulary, output)
+    planned = [each for each in read_plan(job.manifest.files, output, storage) if each.vocabulary == name]
+    done = done_shards(output, storage)
+    shards = [each for each in planned if each.shard_id in done]
+    if not shards:
+        raise OutputError(
+            f"{public_uri(output)}: none of its {len(planned)} shards is labelled yet; run `escnet annotate` first"
+        )
+    return _Labels(output, storage, job, vocabulary, sum(each.n_rows for each in planned), shards)
+
+
+def _vocabulary_name(job: JobRecord, asked: str | None, protocol: Protocol | None, output: str) -> str:
+    names = sorted(job.vocabularies)
+    if asked is None and protocol is not None and protocol.vocabulary in names:
+        return protocol.vocabulary
+    if asked is None and len(names) > 1:
+        raise InputError(
+            f"{public_uri(output)}: has labels of {len(names)} vocabularies; choose one with --vocabulary: "
+            + ", ".join(names)
+        )
+    if asked is not None and asked not in names:
+        raise InputError(
+            f"{public_uri(output)}: has no labels of vocabulary {asked!r}{did_you_mean(asked, names)}; "
+            f"found {', '.join(names)}"
+        )
+    return asked or names[0]
+
+
+def _check_protocol(protocol: Protocol, vocabulary: Vocabulary, output: str) -> None:
+    differing = vocabulary_differences(vocabulary, load_vocabulary(protocol.vocabulary))
+    if differing:
+        raise InputError(
+            f"{public_uri(output)}: {protocol.name} is measured with the bundled vocabulary {protocol.vocabulary!r}, "
+            f"and the labels have another ({'; '.join(differing)}); label with that one, or leave --protocol out"
+        )
+
+
+def _tally(labels: _Labels, judge: Judge) -> _Tally:
+    """Judge all pictures; a bar or lines on stderr say how far it is."""
+    tally = _Tally(PixelCounts([each.id for each in labels.vocabulary.classes]))
+    total = sum(shard.n_rows for shard in labels.shards)
+    with Progress(total) as progress, ThreadPoolExecutor(_THREADS) as pool:
+        for shard in labels.shards:
+            rows = labels.rows(shard)
+            for row, counts in zip(rows, pool.map(judge.counts_of, rows), strict=True):
+                tally.n_rows += 1
+                if counts is None:
+                    tally.n_without_mask += 1
+                else:
+                    tally.counts += counts
+                    tally.n_pictures += 1
+                    tally.n_failed += row.status != LABELLED
+                progress.update(tally.n_rows, tally.n_failed, is_loading=False)
+    return tally

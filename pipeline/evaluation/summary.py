@@ -1,0 +1,100 @@
+"""What an evaluation says on a terminal."""
+
+from pipeline.evaluation import Evaluation
+from pipeline.evaluation.scores import ClassScore
+
+_SHOWN = 5  # classes at either end
+
+Row = tuple[str, ...]
+
+
+def evaluation_lines(found: Evaluation) -> list[str]:
+    """The scores, the best and the worst classes, and whatever keeps the scores from speaking for the whole job."""
+    pictures = _counted(found.n_pictures, "picture")
+    protocol = f"{found.protocol}: " if found.protocol else ""
+    lines = [f"{protocol}{pictures} compared with {found.ground_truth}, vocabulary {found.vocabulary.name}", ""]
+    lines += _table(_score_rows(found))
+    lines += ["", *_table(_class_rows(found))]
+    notes = _notes(found)
+    return [*lines, "", *notes] if notes else lines
+
+
+def _score_rows(found: Evaluation) -> list[Row]:
+    scores = found.scores
+    heldout = {each.id for each in found.vocabulary.classes if each.heldout}
+    occurring = [each.id for each in scores.classes if each.pixels]
+    n_heldout = sum(each in heldout for each in occurring)
+    n_all = _counted(len(scores.classes), "class")
+    rows: list[Row] = [("mIoU", _score(scores.miou), f"{len(occurring):,} of {n_all}: those in the ground truth")]
+    if heldout:
+        rows.append(("mIoU seen", _score(found.miou_seen), _counted(len(occurring) - n_heldout, "class")))
+        rows.append(("mIoU held-out", _score(found.miou_heldout), _counted(n_heldout, "class")))
+    rows.append(("pixel accuracy", _score(scores.pixel_accuracy), _counted(scores.n_pixels, "pixel")))
+    rows.append(("calibration error", _score(scores.ece), "0 is best: then confidence is how often it is right"))
+    if scores.ignored_fraction:
+        rows.append(("ignored", _share(scores.ignored_fraction), "no class was sure enough; counted as wrong"))
+    return rows
+
+
+def _class_rows(found: Evaluation) -> list[Row]:
+    """The classes by IoU; of many, those at the ends."""
+    scored = [each for each in found.scores.classes if each.iou is not None]
+    ordered = sorted(scored, key=lambda each: (-(each.iou or 0.0), each.id))
+    columns = ("IOU", "ACCURACY", "TRUTH", "PREDICTED")
+    if len(ordered) <= 2 * _SHOWN:
+        return [("CLASS", *columns), *(_class_row(each, found) for each in ordered)]
+    best = [_class_row(each, found) for each in ordered[:_SHOWN]]
+    worst = [_class_row(each, found) for each in ordered[-_SHOWN:]]
+    return [("BEST CLASSES", *columns), *best, ("WORST CLASSES", *columns), *worst]
+
+
+def _class_row(score: ClassScore, found: Evaluation) -> Row:
+    name, heldout = next((c.name, c.heldout) for c in found.vocabulary.classes if c.id == score.id)
+    n_pixels = found.scores.n_pixels
+    shares = _share(score.pixels / n_pixels), _share(score.predicted / n_pixels)
+    return (f"{name} (held-out)" if heldout else name, _score(score.iou), _score(score.accuracy), *shares)
+
+
+def _notes(found: Evaluation) -> list[str]:
+    notes = []
+    if found.n_done < found.n_planned:
+        notes.append(
+            f"The job is not finished: {found.n_done:,} of {_counted(found.n_planned, 'picture')} are there yet."
+        )
+    if found.n_failed:
+        notes.append(f"{_counted(found.n_failed, 'picture')} could not be labelled: all their pixels count as wrong.")
+    if found.n_without_mask:
+        notes.append(f"{_counted(found.n_without_mask, 'picture')} without a mask in the ground truth left out.")
+    if found.n_unused_masks:
+        notes.append(f"{_counted(found.n_unused_masks, 'mask')} of the ground truth left out: no labels of that name.")
+    if found.model.is_random:
+        notes.append("The model's weights are random: these scores are those of noise.")
+    return notes
+
+
+def _table(rows: list[Row]) -> list[str]:
+    """Columns as wide as their widest cell; numbers, which stand from the second column on, to the right."""
+    is_numeric = len(rows[0]) > 3
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [
+            cell.rjust(width) if is_numeric or k == 0 else cell
+            for k, (cell, width) in enumerate(zip(row[1:], widths[1:], strict=True))
+        ]
+        lines.append("  " + "  ".join(cells))
+    return lines
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}"
+
+
+def _counted(n: int, thing: str) -> str:
+    plural = f"{thing}es" if thing.endswith("s") else f"{thing}s"
+    return f"{n:,} {thing if n == 1 else plural}"

@@ -1,0 +1,236 @@
+"""How far a job is, from one listing of its label files and their footers: also while it runs elsewhere."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from pipeline.output import FOOTER_THREADS, absolute_uri, storing
+from pipeline.output.files import OutputFile, existing_job, files_below
+from pipeline.output.label_files import merge_totals, read_totals
+from pipeline.output.plan import read_plan
+from pipeline.storage import STORAGE_ERRORS, StorageOptions, join
+from pipeline.storage.lock import is_locked
+from schemas.errors import OutputError
+from schemas.job import JobRecord
+from schemas.labels import FAILED, LABELLED, ShardTotals
+from schemas.layout import LABELS_FOLDER
+from schemas.manifest import public_uri
+
+RATE_WINDOW_S = 600.0  # of the last activity, whenever that was
+
+_READS_AHEAD = 4  # footers a thread, read before they are asked for
+_VERIFY = "run `escnet verify`, which says what to do"
+
+
+@dataclass(frozen=True)
+class StatusReport:
+    """How far a job is.
+
+    Args:
+        output: URI without secrets.
+        model: its name.
+        n_pictures, n_shards: of the plan.
+        is_running: whether a run holds the output at this moment.
+        n_pictures_done, n_shards_done: of the shards whose label file is there and has a footer.
+        totals: what those footers add up to.
+        unread: names of label files without a readable footer.
+        n_foreign: label files that no shard of the plan has.
+        pictures_per_s: pace of the last `RATE_WINDOW_S` seconds of activity; None if fewer than two files tell.
+        last_published: when the newest label file was written, in seconds since 1970; None if there is none.
+    """
+
+    output: str
+    model: str
+    n_pictures: int
+    n_pictures_done: int
+    n_shards: int
+    n_shards_done: int
+    is_running: bool = False
+    totals: ShardTotals = field(default_factory=ShardTotals)
+    unread: list[str] = field(default_factory=list)
+    n_foreign: int = 0
+    pictures_per_s: float | None = None
+    last_published: float | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At that pace; None if it is unknown."""
+        if self.n_pictures_done == self.n_pictures:
+            return 0.0
+        return (self.n_pictures - self.n_pictures_done) / self.pictures_per_s if self.pictures_per_s else None
+
+    def failed_by(self, part: int) -> dict[str, int]:
+        """Failed pictures by stage (0) or kind (1), the most frequent first."""
+        counts: Counter[str] = Counter()
+        for reason, n in self.totals.failed.items():
+            counts[reason.partition("/")[2 * part]] += n
+        return dict(counts.most_common())
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, as docs/verify.md describes it."""
+        return {
+            "output": self.output,
+            "model": self.model,
+            "is_running": self.is_running,
+            "n_pictures": self.n_pictures,
+            "n_pictures_done": self.n_pictures_done,
+            "n_pictures_left": self.n_pictures - self.n_pictures_done,
+            "n_shards": self.n_shards,
+            "n_shards_done": self.n_shards_done,
+            "n_shards_left": self.n_shards - self.n_shards_done,
+            "by_status": {LABELLED: self.totals.labelled, FAILED: sum(self.totals.failed.values())},
+            "by_stage": self.failed_by(0),
+            "by_kind": self.failed_by(1),
+            "by_stage_and_kind": dict(sorted(self.totals.failed.items())),
+            "pictures_per_s": self.pictures_per_s,
+            "seconds_left": self.seconds_left,
+            "last_published": None if self.last_published is None else _iso(self.last_published),
+            "unread": self.unread,
+            "n_foreign": self.n_foreign,
+        }
+
+
+def status(output: str, storage: StorageOptions | None = None) -> StatusReport:
+    """Count what an output holds so far; reads plan, listing and footers, and no rows.
+
+    Raises:
+        OutputError: there is no output, its plan is damaged, or storage fails.
+    """
+    storage = storage or StorageOptions()
+    output = absolute_uri(output, storage)
+    job = existing_job(output, storage)
+    with ThreadPoolExecutor(1) as pool:
+        is_running = pool.submit(is_locked, output, storage)  # in object storage it has to look twice
+        report = _count(job, output, storage)
+        with storing(output):
+            return replace(report, is_running=is_running.result())
+
+
+def _count(job: JobRecord, output: str, storage: StorageOptions) -> StatusReport:
+    n_rows = {ref.shard_id: ref.n_rows for ref in read_plan(job.manifest.files, output, storage)}
+    done: dict[str, OutputFile] = {}
+    n_foreign = 0
+    for file in files_below(join(output, LABELS_FOLDER), storage):
+        shard_id = file.name.removesuffix(".parquet")
+        if shard_id in n_rows and shard_id != file.name:
+            done[shard_id] = file
+        elif file.name.endswith(".parquet"):
+            n_foreign += 1
+    unread: list[str] = []
+    totals = merge_totals(_totals(done, output, storage, unread))
+    counted = [done[each] for each in sorted(done.keys() - set(unread))]
+    return StatusReport(
+        output=public_uri(output),
+        model=job.model.name,
+        n_pictures=job.manifest.n_rows,
+        n_pictures_done=sum(n_rows[file.name.removesuffix(".parquet")] for file in counted),
+        n_shards=job.manifest.n_shards,
+        n_shards_done=len(counted),
+        totals=totals,
+        unread=[f"{LABELS_FOLDER}/{shard_id}.parquet" for shard_id in unread],
+        n_foreign=n_foreign,
+        pictures_per_s=_pace((f.modified, n_rows[f.name.removesuffix(".parquet")]) for f in counted),
+        last_published=max((file.modified for file in counted if file.modified is not None), default=None),
+    )
+
+
+def _totals(shard_ids: Iterable[str], output: str, storage: StorageOptions, unread: list[str]) -> Iterator[ShardTotals]:
+    """The totals of each shard as they come; `unread` gets the ids of those without a readable footer."""
+
+    def read(shard_id: str) -> ShardTotals | None:
+        try:
+            return read_totals(join(output, f"{LABELS_FOLDER}/{shard_id}.parquet"), storage)
+        except (OutputError, *STORAGE_ERRORS):
+            return None
+
+    source = iter(shard_ids)
+    waiting: deque[tuple[str, Future[ShardTotals | None]]] = deque()
+    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+        while True:
+            for shard_id in islice(source, FOOTER_THREADS * _READS_AHEAD - len(waiting)):
+                waiting.append((shard_id, pool.submit(read, shard_id)))
+            if not waiting:
+                return
+            shard_id, future = waiting.popleft()
+            found = future.result()
+            if found is None:
+                unread.append(shard_id)
+            else:
+                yield found
+
+
+def _pace(published: Iterable[tuple[float | None, int]]) -> float | None:
+    """Pictures a second, from when each file was published and how many pictures it has.
+
+    The first file of the window starts the clock, so its pictures, which took their time before, do not count.
+    """
+    known = sorted((when, n_rows) for when, n_rows in published if when is not None)
+    if not known:
+        return None
+    last = known[-1][0]
+    recent = [(when, n_rows) for when, n_rows in known if when > last - RATE_WINDOW_S]
+    first = recent[0][0]
+    return sum(n_rows for _, n_rows in recent[1:]) / (last - first) if last > first else None
+
+
+def status_lines(report: StatusReport, now: float | None = None) -> list[str]:
+    """The report in a few lines; `now` in seconds since 1970."""
+    left, n_left = report.n_shards - report.n_shards_done, report.n_pictures - report.n_pictures_done
+    n_failed = sum(report.totals.failed.values())
+    lines = [
+        f"{report.output}: {_state(report)}, labelled by {report.model}",
+        f"  shards:    {report.n_shards_done:,} of {report.n_shards:,} done, {left:,} left",
+        f"  pictures:  {report.n_pictures_done:,} of {report.n_pictures:,} done, {n_left:,} left",
+        f"  status:    {report.totals.labelled:,} {LABELLED}, {n_failed:,} {FAILED}",
+    ]
+    if n_failed:
+        lines.append(f"  by stage:  {_counts(report.failed_by(0))}")
+        lines.append(f"  by kind:   {_counts(report.failed_by(1))}")
+    lines += _time_lines(report, time.time() if now is None else now)
+    if report.unread:
+        lines.append(f"  {len(report.unread):,} label files cannot be read, the first {report.unread[0]}; {_VERIFY}")
+    if report.n_foreign:
+        lines.append(f"  {report.n_foreign:,} label files belong to no shard of the plan; {_VERIFY}")
+    return lines
+
+
+def _state(report: StatusReport) -> str:
+    if report.is_running:
+        return "a run is at work there"
+    return "done" if report.n_shards_done == report.n_shards else "not finished, and no run is at work there"
+
+
+def _time_lines(report: StatusReport, now: float) -> list[str]:
+    if report.last_published is None:
+        return ["  pace:      no label file yet"]
+    lines = []
+    if report.pictures_per_s is not None:
+        lines.append(f"  pace:      {report.pictures_per_s:.2f} pictures a second when last at work")
+    if report.n_shards_done < report.n_shards:
+        seconds = report.seconds_left
+        lines.append(f"  time left: {'unknown' if seconds is None else f'{_duration(seconds)} at that pace'}")
+    ago = _duration(max(0.0, now - report.last_published))
+    return [*lines, f"  newest:    label file of {_iso(report.last_published)}, {ago} ago"]
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in counts.items())
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _duration(seconds: float) -> str:
+    """Such as "2 d 3 h", "1 h 5 min", "40 s": the two largest units."""
+    whole = round(seconds)
+    units = (("d", whole // 86_400), ("h", whole // 3600 % 24), ("min", whole // 60 % 60), ("s", whole % 60))
+    parts = [(name, n) for name, n in units]
+    while len(parts) > 1 and parts[0][1] == 0:
+        parts.pop(0)
+    return " ".join(f"{n} {name}" for name, n in parts[:2] if n or name == parts[0][0])

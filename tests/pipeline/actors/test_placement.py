@@ -1,0 +1,76 @@
+import pytest
+
+from escnet.models import resolve_model
+from pipeline.actors.placement import Placement, check_placement, replica_bytes, resolve_placement, this_machine
+from schemas.errors import PlacementError
+from schemas.job import JobRequest
+
+NANO = resolve_model("escnet-nano", allow_random_weights=True)
+L14 = resolve_model("escnet-l14", allow_random_weights=True)
+GIB = 2**30
+
+
+def request(**options) -> JobRequest:
+    return JobRequest(sources=("s",), vocabularies=("v",), model="m", output="o", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "nodes", "expected"),
+    [
+        ({}, [{"CPU": 4, "memory": 64 * GIB}], Placement(4, 1, 0)),
+        ({"cpus_per_actor": 2}, [{"CPU": 5, "memory": 64 * GIB}], Placement(2, 2, 0)),
+        ({"cpus_per_actor": 2}, [{"CPU": 5}, {"CPU": 3}], Placement(3, 2, 0)),
+        ({}, [{"CPU": 16, "GPU": 2, "memory": 1 * GIB}], Placement(2, 1, 1)),
+        ({"gpus_per_actor": 0.25}, [{"CPU": 16, "GPU": 2}], Placement(8, 1, 0.25)),
+        ({"gpus_per_actor": 0.1}, [{"CPU": 16, "GPU": 1}], Placement(10, 1, 0.1)),
+        ({"gpus_per_actor": 0.6}, [{"CPU": 16, "GPU": 5}], Placement(5, 1, 0.6)),
+        ({"gpus_per_actor": 0.25}, [{"CPU": 3, "GPU": 2}], Placement(3, 1, 0.25)),
+        ({"gpus_per_actor": 0}, [{"CPU": 3, "GPU": 2, "memory": 64 * GIB}], Placement(3, 1, 0)),
+        ({"actors": 7}, [{"CPU": 2, "memory": 1 * GIB}], Placement(7, 1, 0)),
+        ({}, [{"CPU": 64, "memory": 1 * GIB}], Placement(1, 1, 0)),
+    ],
+)
+def test_an_actor_a_gpu_or_a_core_as_far_as_memory_allows(options, nodes, expected):
+    assert resolve_placement(request(**options), nodes, NANO) == expected
+
+
+def test_larger_weights_allow_fewer_actors():
+    nodes = [{"CPU": 64, "memory": 32 * GIB}]
+    assert resolve_placement(request(), nodes, L14).n_actors < resolve_placement(request(), nodes, NANO).n_actors
+    assert 2 * 4 * 400e6 < replica_bytes(L14) - replica_bytes(NANO) < 2 * 4 * 450e6  # the paper: 451 M parameters
+
+
+@pytest.mark.parametrize(
+    ("placement", "nodes", "said"),
+    [
+        (
+            Placement(3, 1, 0),
+            [{"CPU": 2}],
+            "3 actors with 1 CPU and 0 GPU each do not fit: here has 2 CPU .* room for 2",
+        ),
+        (Placement(1, 4, 0), [{"CPU": 2}], "an actor with 4 CPU and 0 GPU fits no node: here has 2 CPU and 0 GPU"),
+        (Placement(1, 2, 0), [{"CPU": 1}, {"CPU": 1}], "fits no node: here has 1 CPU and 0 GPU \\+ 1 CPU and 0 GPU"),
+        (Placement(1, 1, 0.5), [{"CPU": 2, "GPU": 0}], "with 1 CPU and 0.5 GPU fits no node"),
+        (Placement(2, 1, 0.6), [{"CPU": 2, "GPU": 1}], "room for 1"),
+        (Placement(1, 1, 1.5), [{"CPU": 2, "GPU": 4}], "--gpus-per-actor 1.5: expected a whole number"),
+    ],
+)
+def test_what_can_never_be_placed_is_refused(placement, nodes, said):
+    with pytest.raises(PlacementError, match=said):
+        check_placement(placement, nodes, where="here", can_grow=False)
+
+
+def test_a_cluster_that_can_grow_is_asked_for_more_than_it_has():
+    check_placement(Placement(30, 1, 0), [{"CPU": 2}], where="there", can_grow=True)
+    with pytest.raises(PlacementError, match="fits no node"):
+        check_placement(Placement(1, 4, 0), [{"CPU": 2}], where="there", can_grow=True)
+
+
+def test_thirds_of_a_gpu_fit_three_times():
+    check_placement(Placement(3, 1, 1 / 3), [{"CPU": 3, "GPU": 1}], where="here", can_grow=False)
+
+
+def test_this_machine_has_a_core_and_memory():
+    (node,) = this_machine()
+    assert node["CPU"] >= 1
+    assert node["memory"] > 2**20

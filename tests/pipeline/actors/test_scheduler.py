@@ -1,0 +1,196 @@
+"""The driver's loop on a real Ray with real replicas, some of which are killed."""
+
+import io
+import threading
+import time
+from contextlib import suppress
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from escnet.models import resolve_model
+from pipeline.actors.actor import ReplicaSetup
+from pipeline.actors.placement import Placement, ray_cluster
+from pipeline.actors.scheduler import run_shards
+from pipeline.output.plan import cut_shards, read_plan, write_plan
+from pipeline.progress import Progress
+from pipeline.storage import StorageOptions
+from schemas.errors import JobFailedError, PlacementError
+from schemas.job import LabelOptions
+from schemas.manifest import ManifestRow
+from schemas.vocabulary import Vocabulary
+from tests.pipeline import stand_in
+
+STORAGE = StorageOptions()
+WORDS = Vocabulary(name="words", classes=["cat", "dog", "grass"])
+OPTIONS = LabelOptions(
+    views="single", device="cpu", dtype="float32", batch_size=1, cpus_per_actor=1, max_pixels=10_000_000
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def embedded_ray():
+    with ray_cluster(None):
+        yield
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for i in range(12):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 96, 3), np.uint8)).save(folder / f"{i:02}.png")
+    return folder
+
+
+def planned(pictures, output, shard_size=2):
+    rows = [ManifestRow(path.name, str(path)) for path in sorted(pictures.iterdir())]
+    shards = cut_shards(rows, ("words",), shard_size, lambda r, _: f"shard-{r[0].image_id}")
+    return read_plan(write_plan(shards, str(output), STORAGE), str(output), STORAGE)
+
+
+def work(refs, output, n_actors=1, check=lambda: None, **stood_in):
+    model = resolve_model("escnet-nano", allow_random_weights=True)
+    setup = ReplicaSetup(model, {"words": WORDS}, OPTIONS, str(output), STORAGE, {"model": "nano"}, **stood_in)
+    with Progress(sum(ref.n_rows for ref in refs)) as progress:
+        yield from run_shards(refs, setup, Placement(n_actors, 1, 0), progress, check=check)
+
+
+def kill_replicas(older_than_s=0.0):
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it may be dead already
+            is_old = time.time() - child.create_time() > older_than_s
+            if is_old and "ray::Replica" in "".join(child.cmdline()):
+                child.kill()
+
+
+def contents(output):
+    # A writer that was killed leaves a temporary file; the next run of the job sweeps it.
+    return {path.name: path.read_bytes() for path in (output / "labels").glob("*.parquet")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pictures, tmp_path_factory):
+    output = tmp_path_factory.mktemp("undisturbed")
+    assert sum(result.totals.labelled for result in work(planned(pictures, output), output)) == 12
+    return contents(output)
+
+
+def test_a_replica_that_is_killed_is_replaced_and_its_shards_are_done_again(pictures, undisturbed, tmp_path, capsys):
+    results = []
+    for result in work(planned(pictures, tmp_path), tmp_path):
+        if not results:
+            kill_replicas()
+        results.append(result)
+    assert sorted(result.shard_id for result in results) == [f"shard-{i:02}.png" for i in range(0, 12, 2)]
+    assert contents(tmp_path) == undisturbed
+    out, err = capsys.readouterr()
+    assert err.count("a worker process died; what it had at hand is done again") == 1
+    assert "raylet" not in out + err
+
+
+@pytest.mark.parametrize("older_than_s", [0.0, 1.5])  # before it answers for the first time, or while it loads
+def test_a_model_that_keeps_dying_ends_the_job_with_one_line(pictures, tmp_path, older_than_s):
+    stop = threading.Event()
+
+    def kill_all():
+        while not stop.is_set():
+            kill_replicas(older_than_s)
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill_all)
+    killer.start()
+    try:
+        with pytest.raises(JobFailedError, match=r"a worker process died 3 times at .*fewer --actors"):
+            list(work(planned(pictures, tmp_path), tmp_path))
+    finally:
+        stop.set()
+        killer.join()
+    assert not (tmp_path / "labels").exists()
+
+
+def junk(n, output, shard_size, good=()):
+    rows = [ManifestRow(f"{i}.jpg", str(output / f"gone-{i}.jpg")) for i in range(n)]
+    rows += [ManifestRow(path.name, str(path)) for path in good]
+    shards = cut_shards(rows, ("words",), shard_size, lambda r, _: f"shard-{r[0].image_id}")
+    return read_plan(write_plan(shards, str(output), STORAGE), str(output), STORAGE)
+
+
+@pytest.mark.parametrize("shard_size", [150, 40])
+def test_where_the_first_hundred_pictures_fail_the_job_stops_and_writes_nothing(tmp_path, shard_size):
+    with pytest.raises(JobFailedError, match=r"the first 100 pictures all failed, the last one with fetch/not_found"):
+        list(work(junk(150, tmp_path, shard_size), tmp_path))
+    assert not (tmp_path / "labels").exists()
+
+
+def test_failures_that_came_first_are_rows_once_a_picture_succeeds(pictures, tmp_path):
+    refs = junk(100, tmp_path, 60, good=sorted(pictures.iterdir())[:1])  # the second shard has the one good picture
+    results = list(work(refs, tmp_path))
+    assert sorted(result.totals.rows for result in results) == [41, 60]
+    assert len(list((tmp_path / "labels").iterdir())) == 2
+
+
+def test_an_output_that_cannot_be_written_ends_the_job_with_one_line(pictures, tmp_path):
+    refs = planned(pictures, tmp_path)
+    (tmp_path / "labels").write_text("a file where the folder should be")
+    with pytest.raises(JobFailedError, match=r"labels: a file stands where a folder is needed"):
+        list(work(refs, tmp_path))
+
+
+def test_a_cluster_that_is_not_there_is_one_line():
+    with (
+        pytest.raises(PlacementError, match=r"--address 127\.0\.0\.1:1: no Ray cluster answers"),
+        ray_cluster("127.0.0.1:1"),
+    ):
+        pass
+
+
+def test_label_files_carry_the_jobs_identity(undisturbed, tmp_path):
+    name, data = next(iter(undisturbed.items()))
+    (tmp_path / name).write_bytes(data)
+    assert b'"model":"nano"' in pq.read_metadata(tmp_path / name).metadata[b"escnet.shard"]
+
+
+def planned_values(values, output, shard_size):
+    """Small gray pictures, of which some do harm to the model that sees them."""
+    rows = []
+    for i, value in enumerate(values):
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((6, 9, 3), value, np.uint8)).save(buffer, "png")
+        rows.append(ManifestRow(f"{i}.png", f"mem/{i}.png", image=buffer.getvalue()))
+    shards = cut_shards(rows, ("words",), shard_size, lambda r, _: f"shard-{r[0].image_id}")
+    return read_plan(write_plan(shards, str(output), STORAGE), str(output), STORAGE)
+
+
+def errors(output, ref):
+    rows = pq.read_table(output / "labels" / f"{ref.shard_id}.parquet").to_pylist()
+    return {row["image_id"]: f"{row['error_stage']}/{row['error_kind']}" for row in rows if row["status"] == "failed"}
+
+
+def test_a_picture_that_kills_its_process_is_found_and_its_neighbours_are_labelled(tmp_path, capsys):
+    refs = planned_values([1, stand_in.KILLS, stand_in.RAISES, 2], tmp_path, shard_size=2)
+    results = list(work(refs, tmp_path, load_segmenter=stand_in.load))
+    assert sum(result.totals.labelled for result in results) == 2
+    assert [errors(tmp_path, ref) for ref in refs] == [{"1.png": "segment/killed"}, {"2.png": "segment/internal"}]
+    said = capsys.readouterr().err
+    assert "looking for the picture that does it" in said
+    assert "1 of its pictures end the process, and become failed rows" in said
+
+
+def test_a_picture_the_model_does_not_come_back_from_is_a_failed_row(tmp_path, capsys):
+    refs = planned_values([1, 2, stand_in.HANGS, 3], tmp_path, shard_size=2)
+    results = list(work(refs, tmp_path, load_segmenter=stand_in.load, timeout_s=2.0))
+    assert sum(result.totals.labelled for result in results) == 3
+    assert [errors(tmp_path, ref) for ref in refs] == [{}, {"2.png": "segment/timeout"}]
+    assert "a picture takes longer than --timeout" in capsys.readouterr().err
+
+
+def test_what_the_driver_is_told_to_check_ends_the_job(tmp_path):
+    def check():
+        raise JobFailedError("somebody else holds the output")
+
+    refs = planned_values([1], tmp_path, shard_size=1)
+    with pytest.raises(JobFailedError, match="somebody else"):
+        list(work(refs, tmp_path, check=check, load_segmenter=stand_in.load))
