@@ -1,6 +1,5 @@
 """`escnet model`: which models there are, what is in one, and how to make one from CLIP and SAM."""
 
-import json
 from typing import Any
 
 import click
@@ -126,6 +125,12 @@ def _millions(count: int) -> str:
 
 
 def _echo_fields(title: str, fields: dict[str, Any]) -> None:
+    """As YAML, short lists on one line, so that a recipe of a hundred values can be read."""
+    import textwrap
+
+    import yaml
+
+    text = yaml.safe_dump(fields, allow_unicode=True, sort_keys=False, default_flow_style=None, width=100)
     click.echo(title)
-    for name, value in fields.items():
-        click.echo(f"  {name}: {printable(json.dumps(value, ensure_ascii=False))}")
+    for line in textwrap.indent(text, "  ").splitlines():
+        click.echo(printable(line))

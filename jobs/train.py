@@ -93,9 +93,10 @@ def train(
 def _summary_lines(report: "TrainingReport") -> list[str]:
     from pipeline.training.progress import duration_text, scores_text
 
-    before = f", {report.n_steps_before:,} of them before" if report.n_steps_before else ""
-    lines = [
-        f"{report.checkpoint}: fingerprint {report.fingerprint}",
-        f"  {report.n_steps:,} steps{before}, in {duration_text(report.seconds)}",
-    ]
+    if report.n_steps_before == report.n_steps:
+        done = "all of them before: nothing is left to do; --overwrite trains anew"
+    else:
+        before = f"{report.n_steps_before:,} of them before, " if report.n_steps_before else ""
+        done = f"{before}in {duration_text(report.seconds)}"
+    lines = [f"{report.checkpoint}: fingerprint {report.fingerprint}", f"  {report.n_steps:,} steps, {done}"]
     return lines + ([f"  {scores_text(dict(report.scores))}"] if report.scores else [])

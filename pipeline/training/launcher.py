@@ -59,7 +59,7 @@ def train(
     storage: StorageOptions | None = None,
     overwrite: bool = False,
 ) -> TrainingReport:
-    """Train, or go on training, to the end of a recipe.
+    """Train, or go on training, to the end of a recipe; does nothing if it is reached.
 
     Args:
         output: a local folder; on a cluster, one that all its machines share.
@@ -84,6 +84,8 @@ def train(
         with storing(folder):
             stack.enter_context(lock_output(folder, StorageOptions()))
         stack.callback(run_folder.forget_messages, folder)
+        if not overwrite and run_folder.is_finished(folder, config, identity):
+            return _report(folder, config, config.n_steps, started)
         nodes = this_machine() if workers.address is None else stack.enter_context(ray_cluster(workers.address))
         fitted = fit_workers(workers, nodes)
         check_batches(config, fitted)
@@ -102,11 +104,16 @@ def train(
         if workers.address is None:
             stack.enter_context(ray_cluster(None))
         _run(task, fitted, nodes, step)
+    return _report(folder, config, step, started)
+
+
+def _report(folder: str, config: TrainingConfig, n_steps_before: int, started: float) -> TrainingReport:
+    """Of a run whose network is there."""
     path = run_folder.checkpoint_path(folder, config)
     measured: list[Record] = [record for record in read_curves(folder) if any(name in record for name in SCORES)]
     scores = {name: float(measured[-1][name]) for name in SCORES if measured and name in measured[-1]}
     seconds = time.monotonic() - started
-    return TrainingReport(folder, path, read_header(path).fingerprint, config.n_steps, step, seconds, scores)
+    return TrainingReport(folder, path, read_header(path).fingerprint, config.n_steps, n_steps_before, seconds, scores)
 
 
 def _check_installed() -> None:

@@ -55,30 +55,34 @@ def checkpoint_path(folder: str, config: TrainingConfig) -> str:
     return os.path.join(folder, f"{config.name}.safetensors")
 
 
+def is_finished(folder: str, config: TrainingConfig, identity: dict[str, Any]) -> bool:
+    """Whether the folder holds this very run with its trained network.
+
+    Raises:
+        OutputError: the network there is that of another run.
+    """
+    if not os.path.exists(checkpoint_path(folder, config)):
+        return False
+    _refuse_another_run(folder, _read_identity(folder), identity)
+    return True
+
+
 def begin(folder: str, config: TrainingConfig, identity: dict[str, Any], *, overwrite: bool = False) -> int:
     """Make a folder ready for a run, and write down what it is; the step that the run goes on from. Under its lock.
 
     Raises:
-        OutputError: it holds something else, another run, or a finished one; `overwrite` does away with runs. Or the
-            run starts from the very file that it ends with.
+        OutputError: it holds something else, or another run; `overwrite` does away with runs. Or the run starts from
+            the very file that it ends with.
         ModelError: its states are another run's, or damaged.
     """
     _refuse_foreign(folder)
     _refuse_own_start(folder, config)
     if overwrite:
         _clear(folder, config)
-    if os.path.exists(checkpoint_path(folder, config)):
-        raise OutputError(
-            f"{checkpoint_path(folder, config)}: this run is finished; choose another --output, or pass --overwrite"
-        )
     found = _read_identity(folder)
-    differing = checkpoints.differences(found, json.loads(json.dumps(identity))) if found else ""
     states = checkpoints.Checkpoints(folder, identity)
-    if differing and states.latest_step():
-        raise OutputError(
-            f"{folder}: holds another run ({differing}); choose another --output, give the recipe it was begun with, "
-            "or pass --overwrite"
-        )
+    if states.latest_step():
+        _refuse_another_run(folder, found, identity)
     forget_messages(folder)
     sweep_partial_files(folder)
     record = {
@@ -108,6 +112,15 @@ def _refuse_own_start(folder: str, config: TrainingConfig) -> None:
             raise OutputError(
                 f"model.{key}: found {path}, the file that this run ends with; choose another --output or another name"
             )
+
+
+def _refuse_another_run(folder: str, found: dict[str, Any] | None, identity: dict[str, Any]) -> None:
+    differing = checkpoints.differences(found, json.loads(json.dumps(identity))) if found else f"no {RUN_FILE} there"
+    if differing:
+        raise OutputError(
+            f"{folder}: holds another run ({differing}); choose another --output, give the recipe it was begun with, "
+            "or pass --overwrite"
+        )
 
 
 def _read_identity(folder: str) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from escnet.checkpoint import load_checkpoint, save_checkpoint
+from escnet.checkpoint_header import read_header
 from pipeline.actors.placement import local_cpus
 from pipeline.storage import StorageOptions
 from pipeline.training.config_file import model_config, read_config
@@ -109,8 +110,9 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(recipe, undisturbed, tm
     ]  # fmt: skip
     said = escnet("model", "show", output / "tiny.safetensors").stdout
     assert "trained       yes" in said
-    said = escnet("train", recipe, "--output", output, *ONE_CORE, code=2).stderr
-    assert "tiny.safetensors: this run is finished; choose another --output, or pass --overwrite" in said
+    again = escnet("train", recipe, "--output", output, *ONE_CORE).stdout
+    assert "24 steps, all of them before: nothing is left to do" in again
+    assert f"fingerprint {read_header(output / 'tiny.safetensors').fingerprint}" in again
     pictures = recipe.parent / "pictures"
     trained = ("--model", output / "tiny.safetensors", "--vocabulary", recipe.parent / "words.txt")
     escnet("annotate", pictures, *trained, "--output", tmp_path / "labels", "--actors", 1)

@@ -43,14 +43,22 @@ def test_another_recipe_is_refused_once_there_is_a_state(tmp_path):
     assert Checkpoints(str(tmp_path), IDENTITY).load() is None
 
 
-def test_a_finished_run_stays_unless_it_is_to_be_overwritten(tmp_path):
+def test_a_run_is_finished_once_its_network_is_there(tmp_path):
     begin(tmp_path)
+    assert not run_folder.is_finished(str(tmp_path), CONFIG, IDENTITY)
     (tmp_path / "n.safetensors").write_text("weights")
     (tmp_path / "curves.csv").write_text("step")
-    with pytest.raises(OutputError, match=r"n\.safetensors: this run is finished; choose another --output, or pass"):
-        begin(tmp_path)
+    assert run_folder.is_finished(str(tmp_path), CONFIG, IDENTITY)
+    with pytest.raises(OutputError, match=r"holds another run \(stages\.0\.steps: 10 there, 20 now\); choose another"):
+        run_folder.is_finished(str(tmp_path), CONFIG, OTHER)
     assert begin(tmp_path, overwrite=True) == 0
     assert sorted(os.listdir(tmp_path)) == ["training.json"]
+
+
+def test_a_network_that_nothing_tells_of_is_another_run_s(tmp_path):
+    (tmp_path / "n.safetensors").write_text("weights")
+    with pytest.raises(OutputError, match=r"holds another run \(no training\.json there\)"):
+        run_folder.is_finished(str(tmp_path), CONFIG, IDENTITY)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
