@@ -1,5 +1,6 @@
 """`escnet annotate`: label pictures."""
 
+import time
 from typing import Any
 
 import click
@@ -138,12 +139,13 @@ def annotate(**asked: Any) -> int:
     A SOURCE is a folder, a glob in quotes, an object-storage prefix, a manifest (Parquet, CSV, JSONL), a COCO
     file, a WebDataset tar, a Parquet file with image bytes, or one picture.
     """
+    started = time.monotonic()
     from pipeline.annotation.annotate import annotate as run_job
     from pipeline.annotation.job_files import make_request
     from pipeline.annotation.summary import summary_lines
 
     request = make_request(asked)
-    report = run_job(request)
+    report = run_job(request, started=started)
     for line in summary_lines(report):
         click.echo(line)
     if report.failed_fraction > request.max_failed:

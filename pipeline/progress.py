@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 
 from tqdm import tqdm
@@ -39,6 +39,7 @@ class Progress:
         self._failed = 0
         self._started = self._last_line = time.monotonic()
         self._is_terminal = sys.stderr.isatty()
+        self.heard: Callable[[str], None] = lambda _: None  # told of every line that is not about progress
         self._bar = tqdm(
             total=total,
             initial=initial,
@@ -71,6 +72,10 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""
+        self.heard(text)
+        self._print(text)
+
+    def _print(self, text: str) -> None:
         tqdm.write(text, file=sys.stderr)
 
     def _write_line(self, now: float, is_loading: bool) -> None:
@@ -80,4 +85,4 @@ class Progress:
         left = (self._total - self._done) / rate if rate > 0 else 0.0
         pace = f", {rate:.2f} a second, {left:.0f} s left" if rate > 0 else ""
         loading = "; the model is being loaded" if is_loading else ""
-        self.say(f"{self._done:,} of {self._total:,} pictures{failed}{pace}{loading}")
+        self._print(f"{self._done:,} of {self._total:,} pictures{failed}{pace}{loading}")

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from escnet.models import ResolvedModel
-from pipeline.actors.orders import RunnerReport, Segmenter, ShardOrder, ShardResult
+from pipeline.actors.orders import ReplicaStart, RunnerReport, Segmenter, ShardOrder, ShardResult
 from pipeline.actors.shard import ShardRunner
+from pipeline.actors.stopwatch import Stopwatch
 from pipeline.storage import StorageOptions
 from schemas.job import DEFAULT_TIMEOUT_S, LabelOptions, ShardRef
 from schemas.vocabulary import Vocabulary
@@ -49,15 +50,16 @@ class Replica:
         self._setup = setup
         self._lock = threading.Lock()
         self._runner: ShardRunner | None = None
+        self._start = Stopwatch(has_own_core=False)
 
-    def warm_up(self) -> list[str]:
-        """Load the model; returns the words of the vocabularies that it was never trained with.
+    def warm_up(self) -> ReplicaStart:
+        """Load the model.
 
         Raises:
             ModelError, VocabularyError: as loading and compiling raise them.
         """
         self._ready()
-        return _unknown_words(self._setup)
+        return ReplicaStart(_unknown_words(self._setup), self._start.read(0).seconds)
 
     def annotate_shard(self, order: ShardOrder) -> ShardResult:
         """Label one shard and publish its file; see `ShardRunner.run`."""
@@ -74,16 +76,20 @@ class Replica:
     def _ready(self) -> ShardRunner:
         with self._lock:
             if self._runner is None:
-                self._runner = make_runner(self._setup)
+                self._runner = make_runner(self._setup, self._start)
             return self._runner
 
 
-def make_runner(setup: ReplicaSetup) -> ShardRunner:
-    """Load the model, compile the vocabularies, and put a shard runner around them."""
-    segmenter = setup.load_segmenter(setup)
+def make_runner(setup: ReplicaSetup, watch: Stopwatch | None = None) -> ShardRunner:
+    """Load the model, compile the vocabularies, and put a shard runner around them; `watch` is told what that took."""
+    watch = watch or Stopwatch(has_own_core=False)
+    with watch.stage("load"):
+        segmenter = setup.load_segmenter(setup)
+    with watch.stage("compile"):
+        compiled = {name: (words, segmenter.compile(words)) for name, words in setup.vocabularies.items()}
     return ShardRunner(
         segmenter,
-        {name: (vocabulary, segmenter.compile(vocabulary)) for name, vocabulary in setup.vocabularies.items()},
+        compiled,
         output=setup.output,
         storage=setup.storage,
         batch_size=setup.options.batch_size,
@@ -91,6 +97,7 @@ def make_runner(setup: ReplicaSetup) -> ShardRunner:
         identity=setup.identity,
         timeout_s=setup.timeout_s,
         redo_kinds=setup.redo_kinds,
+        has_own_core=setup.options.device == "cpu" and setup.options.cpus_per_actor == 1,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from schemas.errors import PictureError
 from schemas.job import ShardRef
 from schemas.labels import ShardTotals
+from schemas.timings import ShardTimings
 from schemas.vocabulary import Vocabulary
 
 if TYPE_CHECKING:  # torch stays out of the driver
@@ -69,6 +70,8 @@ class ShardResult:
         totals: of the whole label file.
         counts: pictures that were worked on now; when failed rows are done again, the others are not.
         n_halved: shapes for which this process runs smaller batches, since larger ones ran out of memory.
+        timings: where the time of those pictures went.
+        actor: which of the job's actors did it, as the driver counts them.
     """
 
     shard_id: str
@@ -77,6 +80,21 @@ class ShardResult:
     is_withheld: bool
     last_error: str
     n_halved: int
+    timings: ShardTimings
+    actor: int = 0
+
+
+@dataclass(frozen=True)
+class ReplicaStart:
+    """What a replica says when it is ready.
+
+    Args:
+        unknown_words: of the vocabularies, which its model was never trained with.
+        seconds: what its start took, by step: "load" of libraries and weights, "compile" of the vocabularies.
+    """
+
+    unknown_words: list[str]
+    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ through Ray's object store.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from pipeline.actors.actor import SHARDS_AT_ONCE, ReplicaSetup
-from pipeline.actors.orders import Counts, ShardResult
+from pipeline.actors.orders import Counts, ReplicaStart, ShardResult
 from pipeline.actors.placement import Placement
 from pipeline.actors.probe import Probe
 from pipeline.actors.shard_work import ShardWork
 from pipeline.actors.worker import Worker, actor_class, cause, n_restarts, why_not_created
-from pipeline.annotation.summary import unknown_words_line
 from pipeline.progress import Progress
 from schemas.errors import JobFailedError
 from schemas.job import ShardRef
@@ -31,7 +31,7 @@ ANSWER_WITHIN_S = 60.0  # beyond the time-out of a picture: an actor answers unl
 
 
 def run_shards(
-    shards: Iterable[ShardRef],
+    shards: Sequence[ShardRef],
     setup: ReplicaSetup,
     placement: Placement,
     progress: Progress,
@@ -39,6 +39,7 @@ def run_shards(
     has_labels: bool = False,
     n_rows: Callable[[ShardRef], int] = lambda ref: ref.n_rows,
     check: Callable[[], None] = lambda: None,
+    on_ready: Callable[[int, ReplicaStart], None] = lambda *_: None,
 ) -> Iterator[ShardResult]:
     """Label shards on Ray actors; yields results as they come.
 
@@ -46,12 +47,14 @@ def run_shards(
         has_labels: some picture of the output is labelled already; see `Probe`.
         n_rows: how many pictures of a shard are to be done.
         check: called again and again; what it raises ends the job.
+        on_ready: called with the number of an actor whenever its model is loaded.
 
     Raises:
         JobFailedError: actors keep dying and no picture is to blame, or the first hundred pictures all fail.
         EscnetError: what an actor raised of that kind (weights gone, output not writable).
     """
-    crew = _Crew(list(shards), setup, placement, progress, has_labels=has_labels, n_rows=n_rows, check=check)
+    probe = Probe(((ref, n_rows(ref)) for ref in shards), has_labels=has_labels)
+    crew = _Crew(shards, setup, placement, progress, probe=probe, check=check, on_ready=on_ready)
     try:
         yield from crew.work()
     finally:
@@ -63,26 +66,26 @@ class _Crew:
 
     def __init__(
         self,
-        shards: list[ShardRef],
+        shards: Sequence[ShardRef],
         setup: ReplicaSetup,
         placement: Placement,
         progress: Progress,
         *,
-        has_labels: bool,
-        n_rows: Callable[[ShardRef], int],
+        probe: Probe,
         check: Callable[[], None],
+        on_ready: Callable[[int, ReplicaStart], None],
     ) -> None:
         import ray
 
         self._ray = ray
         self._queue = deque(map(ShardWork, shards))
         self._withheld: dict[str, ShardWork] = {}
-        self._probe = Probe(((ref, n_rows(ref)) for ref in shards), has_labels=has_labels)
+        self._probe = probe
         self._progress = progress
         self._placement = placement
-        self._model_name = setup.model.name
         self._timeout_s = setup.timeout_s * setup.options.batch_size
         self._check = check
+        self._on_ready = on_ready
         self._said: set[str] = set()
         self._n_deaths = 0
         self._finished = Counts()
@@ -155,18 +158,18 @@ class _Crew:
             self._lost(worker, error)
         else:
             if call in self._in_flight:
-                yield from self._finish(self._in_flight.pop(call)[1], result)
+                yield from self._finish(worker, self._in_flight.pop(call)[1], result)
             else:
                 worker.warm_up, worker.is_ready, worker.n_deaths_loading = None, True, 0
                 worker.n_restarts = n_restarts(self._ray, worker.actor)
-                self._say_unknown_words(result)
+                self._on_ready(self._workers.index(worker), result)
 
     def _worker_of(self, call: Any) -> Worker | None:
         if call in self._in_flight:
             return self._in_flight[call][0]
         return next((worker for worker in self._workers if worker.warm_up == call), None)
 
-    def _finish(self, work: ShardWork, result: ShardResult | None) -> Iterator[ShardResult]:
+    def _finish(self, worker: Worker, work: ShardWork, result: ShardResult | None) -> Iterator[ShardResult]:
         if result is None:  # it was tried in part
             work.survived()
             self._go_on_with([work])
@@ -178,7 +181,7 @@ class _Crew:
             self._probe.pass_()
             self._finished += result.counts
             self._say_halved(result.n_halved)
-            yield result
+            yield replace(result, actor=self._workers.index(worker))
         self._release()
 
     def _release(self) -> None:
@@ -280,11 +283,6 @@ class _Crew:
     def _say_halved(self, n_halved: int) -> None:
         if n_halved:
             self._say_once("a batch did not fit into GPU memory: such batches are cut smaller from now on")
-
-    def _say_unknown_words(self, words: list[str]) -> None:
-        """Warn once; every replica finds the same."""
-        if words:
-            self._say_once(unknown_words_line(self._model_name, words))
 
     def _say_waiting(self) -> None:
         """Never wait in silence for what the cluster cannot give."""

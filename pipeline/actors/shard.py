@@ -7,18 +7,19 @@ its window while the first holds the model, so that the model does not wait betw
 
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from pipeline.actors.orders import Counts, RunnerReport, Segmenter, ShardOrder, ShardResult, Stuck
 from pipeline.actors.safe_batches import SafeBatches
 from pipeline.actors.stages import encode_label, read_picture, too_late
+from pipeline.actors.stopwatch import Stopwatch
 from pipeline.actors.timed_pool import TimedPool
+from pipeline.actors.windows import Window, batches
 from pipeline.output import storing
 from pipeline.output.label_files import label_file_bytes, read_rows, totals_of
 from pipeline.output.plan import read_shard_rows
@@ -41,6 +42,15 @@ UNREADABLE = frozenset(("fetch/forbidden", "fetch/storage"))
 ENCODE_PIXELS = 32 * 2**20  # label maps waiting to be encoded or being so, some 10 bytes a pixel
 
 
+@dataclass(frozen=True)
+class _Work:
+    """A shard at hand: which, its rows, and where its time goes."""
+
+    ref: ShardRef
+    rows: list[ManifestRow]
+    watch: Stopwatch
+
+
 class ShardRunner:
     """Labels shards with one replica of the model.
 
@@ -52,6 +62,7 @@ class ShardRunner:
         timeout_s: how long a picture may take at each stage.
         redo_kinds: of shards that have label files, do only the rows that failed so again and replace the files;
             None labels shards that have none.
+        has_own_core: see `Stopwatch`.
     """
 
     def __init__(
@@ -66,6 +77,7 @@ class ShardRunner:
         identity: dict,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         redo_kinds: frozenset[str] | None = None,
+        has_own_core: bool = False,
     ) -> None:
         self._segmenter = segmenter
         self._compiled = compiled
@@ -76,6 +88,7 @@ class ShardRunner:
         self._identity = identity
         self._timeout_s = timeout_s
         self._redo_kinds = redo_kinds
+        self._has_own_core = has_own_core
         self._at_hand: dict[str, Counts] = {}
         self._at_model: tuple[Stuck, float] | None = None  # what the model works on, and since when
         self._counts_lock = threading.Lock()
@@ -85,6 +98,7 @@ class ShardRunner:
         self._encode_pool = TimedPool(N_ENCODE_THREADS, timeout_s, "encode")
         self._read_budget = PixelBudget(READ_PIXELS)
         self._encode_budget = PixelBudget(ENCODE_PIXELS)
+        self._model_free_since = time.perf_counter()
 
     def run(self, order: ShardOrder) -> ShardResult:
         """Label one shard and publish its file, or do failed rows of a published one again.
@@ -92,22 +106,21 @@ class ShardRunner:
         Raises:
             JobFailedError: the output cannot be read or written.
         """
-        ref = order.ref
-        rows = self._rows(ref)
-        given = {position: failed_row(rows[position], ref.vocabulary, why) for position, why in order.poison.items()}
+        ref, work = order.ref, self._work(order.ref)
+        given = {i: failed_row(work.rows[i], ref.vocabulary, why) for i, why in order.poison.items()}
         kept = self._kept(ref)
         with self._counting(ref):
-            labels = self._label(ref, rows, {**given, **kept})
-        return self._publish(order, labels, [label for i, label in enumerate(labels) if i not in kept])
+            labels = self._label(work, {**given, **kept})
+        return self._publish(order, labels, [label for i, label in enumerate(labels) if i not in kept], work.watch)
 
     def try_pictures(self, ref: ShardRef, positions: Sequence[int]) -> None:
         """Work on some pictures of a shard and publish nothing: does the process live through it?"""
-        rows = self._rows(ref)
+        work = self._work(ref)
         tried = set(positions) - self._kept(ref).keys()
         skipped = PictureError("segment", "internal", "not tried")
-        given = {i: failed_row(row, ref.vocabulary, skipped) for i, row in enumerate(rows) if i not in tried}
+        given = {i: failed_row(row, ref.vocabulary, skipped) for i, row in enumerate(work.rows) if i not in tried}
         with self._counting(ref):
-            self._label(ref, rows, given)
+            self._label(work, given)
 
     def report(self) -> RunnerReport:
         """How far the shards at hand are, and what the model is stuck at."""
@@ -118,9 +131,10 @@ class ShardRunner:
                 return RunnerReport(dict(self._at_hand), pictures)
         return RunnerReport(dict(self._at_hand))
 
-    def _rows(self, ref: ShardRef) -> list[ManifestRow]:
+    def _work(self, ref: ShardRef) -> _Work:
         with storing(self._output, JobFailedError):
-            return read_shard_rows(ref, self._output, self._storage)
+            rows = read_shard_rows(ref, self._output, self._storage)
+        return _Work(ref, rows, Stopwatch(has_own_core=self._has_own_core))
 
     def _kept(self, ref: ShardRef) -> dict[int, LabelRow]:
         """By position, the rows of a label file that are not to be done again; none if there is no file yet."""
@@ -139,21 +153,25 @@ class ShardRunner:
         finally:
             self._at_hand.pop(ref.shard_id, None)  # an actor that was thought dead may have the shard twice
 
-    def _label(self, ref: ShardRef, rows: list[ManifestRow], given: Mapping[int, LabelRow]) -> list[LabelRow]:
+    def _label(self, work: _Work, given: Mapping[int, LabelRow]) -> list[LabelRow]:
         """A label for every row; `given` are those that stand already, by position."""
-        window = max(MIN_WINDOW, WINDOW_BATCHES * self._batch_size)
-        ready = _in_order((self._reading(row, given.get(i)) for i, row in enumerate(rows)), window=window)
-        done = self._model_thread.submit(self._segment_all, ref, rows, ready).result()
+        size = max(MIN_WINDOW, WINDOW_BATCHES * self._batch_size)
+        reading = (self._reading(row, given.get(i), work.watch) for i, row in enumerate(work.rows))
+        ready = Window(reading, size, partial(work.watch.waited, "pictures"))
+        done = self._model_thread.submit(self._segment_all, work, ready).result()
         return [future.result() for future in done]
 
     def _label_uri(self, ref: ShardRef) -> str:
         return join(self._output, f"{LABELS_FOLDER}/{ref.shard_id}.parquet")
 
-    def _publish(self, order: ShardOrder, labels: list[LabelRow], done_now: list[LabelRow]) -> ShardResult:
+    def _publish(
+        self, order: ShardOrder, labels: list[LabelRow], done_now: list[LabelRow], watch: Stopwatch
+    ) -> ShardResult:
         ref, totals = order.ref, totals_of(labels)
         is_withheld = _is_withheld(order, totals_of(done_now))
         if not is_withheld:
-            self._write(ref, labels)
+            with watch.stage("write"):
+                self._write(ref, labels)
         failed = [f"{row.error_stage}/{row.error_kind}: {row.error_message}" for row in labels if row.status == FAILED]
         n_labelled = sum(label.status == LABELLED for label in done_now)
         return ShardResult(
@@ -163,6 +181,7 @@ class ShardRunner:
             is_withheld,
             failed[-1] if failed else "",
             self._batches.n_halved,
+            watch.read(len(done_now)),
         )
 
     def _write(self, ref: ShardRef, labels: list[LabelRow]) -> None:
@@ -179,7 +198,7 @@ class ShardRunner:
             else:
                 write_replace(uri, data, self._storage)
 
-    def _reading(self, row: ManifestRow, given: LabelRow | None) -> Future:
+    def _reading(self, row: ManifestRow, given: LabelRow | None, watch: Stopwatch) -> Future:
         """The future of a prepared picture, a PictureError, or the label that stands already."""
         if given is not None:
             ready: Future = Future()
@@ -192,50 +211,57 @@ class ShardRunner:
             storage=self._storage,
             max_pixels=self._max_pixels,
             budget=self._read_budget,
+            watch=watch,
         )
         return self._read_pool.submit(read, too_late)
 
-    def _segment_all(self, ref: ShardRef, rows: list[ManifestRow], ready: Iterable) -> list[Future[LabelRow]]:
+    def _segment_all(self, work: _Work, ready: Window) -> list[Future[LabelRow]]:
         """Run the model over prepared pictures in batches cut by position; encoding goes on behind it."""
+        work.watch.waited("shards", time.perf_counter() - self._model_free_since)
         done: list[Future[LabelRow]] = []
-        for positions, batch in _batches(ready, self._batch_size):
-            results = iter(self._segment(ref, positions, batch))
+        for positions, batch in batches(ready, self._batch_size):
+            work.watch.took_batch(ready.n_ready, self._encode_pool.n_at_hand)
+            results = iter(self._segment(work, positions, batch))
             for position, item in zip(positions, batch, strict=True):
                 if isinstance(item, LabelRow):
                     done.append(_finished(item))
                     continue
                 size_hw = None if isinstance(item, PictureError) else item.size_hw
                 outcome = item if isinstance(item, PictureError) else next(results)
-                done.append(self._submit_encoding(ref, rows[position], outcome, size_hw))
+                done.append(self._submit_encoding(work, work.rows[position], outcome, size_hw))
+        self._model_free_since = time.perf_counter()
         return done
 
-    def _segment(self, ref: ShardRef, positions: list[int], batch: list) -> list:
+    def _segment(self, work: _Work, positions: list[int], batch: list) -> list:
         """Results for those of a batch that the model is to see."""
         seen = [i for i, item in enumerate(batch) if not isinstance(item, PictureError | LabelRow)]
         if not seen:
             return []
-        vocabulary, compiled = self._compiled[ref.vocabulary]
-        self._at_model = (Stuck(ref.shard_id, tuple(positions[i] for i in seen)), time.monotonic())
+        vocabulary, compiled = self._compiled[work.ref.vocabulary]
+        self._at_model = (Stuck(work.ref.shard_id, tuple(positions[i] for i in seen)), time.monotonic())
         try:
-            return self._batches.segment([batch[i] for i in seen], vocabulary.name, compiled)
+            with work.watch.model(len(seen)):
+                return self._batches.segment([batch[i] for i in seen], vocabulary.name, compiled)
         finally:
             self._at_model = None
 
     def _submit_encoding(
-        self, ref: ShardRef, row: ManifestRow, outcome: object, size_hw: tuple[int, int] | None
+        self, work: _Work, row: ManifestRow, outcome: object, size_hw: tuple[int, int] | None
     ) -> Future[LabelRow]:
         # The model waits here while label maps, as large as their pictures, wait to be encoded.
         n_pixels = 0 if size_hw is None else size_hw[0] * size_hw[1]
         held = ExitStack()
+        started = time.perf_counter()
         self._encode_budget.acquire(n_pixels)
+        work.watch.waited("encoding", time.perf_counter() - started)
         held.callback(self._encode_budget.release, n_pixels)
-        vocabulary = self._compiled[ref.vocabulary][0]
+        vocabulary = self._compiled[work.ref.vocabulary][0]
         encoded = self._encode_pool.submit(
-            lambda task: encode_label(task, row, vocabulary, outcome, size_hw),
+            lambda task: encode_label(task, row, vocabulary, outcome, size_hw, work.watch),
             lambda stage: failed_row(row, vocabulary.name, too_late(stage), size_hw),
             held,
         )
-        encoded.add_done_callback(lambda future: self._count(ref, future.result()))
+        encoded.add_done_callback(lambda future: self._count(work.ref, future.result()))
         return encoded
 
     def _count(self, ref: ShardRef, label: LabelRow) -> None:
@@ -254,34 +280,3 @@ def _finished(label: LabelRow) -> Future[LabelRow]:
     future: Future[LabelRow] = Future()
     future.set_result(label)
     return future
-
-
-def _in_order(futures: Iterable[Future], *, window: int) -> Iterator:
-    """Results in order, at most `window` of them under way or waiting to be taken.
-
-    The window is filled at once, before the first result is asked for.
-    """
-    source = iter(futures)
-    waiting: deque[Future] = deque(islice(source, window))
-
-    def results() -> Iterator:
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(islice(source, 1))
-            yield result
-
-    return results()
-
-
-def _batches(items: Iterable, size: int) -> Iterator[tuple[list[int], list]]:
-    """Runs of `size` items with their positions: cut by position, whatever failed among them."""
-    positions: list[int] = []
-    batch: list = []
-    for position, item in enumerate(items):
-        positions.append(position)
-        batch.append(item)
-        if len(batch) == size:
-            yield positions, batch
-            positions, batch = [], []
-    if batch:
-        yield positions, batch

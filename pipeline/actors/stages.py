@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, cast
 
 from pipeline.actors.orders import Prepared, Segmenter
 from pipeline.actors.safe_batches import is_out_of_memory
+from pipeline.actors.stopwatch import Stopwatch
 from pipeline.actors.timed_pool import GivenUpError, Task
 from pipeline.picture.budget import PixelBudget
+from pipeline.picture.decide import decide
 from pipeline.picture.decode import decode
-from pipeline.picture.encode import encode_picture, failed_row
+from pipeline.picture.encode import encode_decided, failed_row
 from pipeline.picture.fetch import fetch
 from pipeline.storage import StorageOptions
 from schemas.errors import ErrorStage, PictureError, one_line
@@ -23,29 +25,54 @@ log = logging.getLogger(__name__)
 
 
 def read_picture(
-    task: Task, row: ManifestRow, segmenter: Segmenter, *, storage: StorageOptions, max_pixels: int, budget: PixelBudget
+    task: Task,
+    row: ManifestRow,
+    segmenter: Segmenter,
+    *,
+    storage: StorageOptions,
+    max_pixels: int,
+    budget: PixelBudget,
+    watch: Stopwatch,
 ) -> Prepared | PictureError:
     """Fetch, decode and resize one picture.
 
     Args:
         budget: pixels that may be decoded at a time.
+        watch: told what each stage took.
     """
+    lap = watch.laps()
+
+    def admit(n_pixels: int) -> None:
+        lap("decode")
+        task.take(budget, n_pixels)
+        lap("memory")
+
     try:
         task.enter("fetch")
         data = fetch(row, storage)
+        lap("fetch")
         task.enter("decode")
-        decoded = decode(data, max_pixels=max_pixels, admit=lambda n_pixels: task.take(budget, n_pixels))
-        return segmenter.prepare(decoded)
+        decoded = decode(data, max_pixels=max_pixels, admit=admit)
+        lap("decode")
+        prepared = segmenter.prepare(decoded)
+        lap("prepare")
+        return prepared
     except GivenUpError:
         raise
     except PictureError as error:
+        lap(task.stage)
         return error
     except Exception as error:
         return _unexpected(task.stage, error, row)
 
 
 def encode_label(
-    task: Task, row: ManifestRow, vocabulary: Vocabulary, outcome: object, size_hw: tuple[int, int] | None
+    task: Task,
+    row: ManifestRow,
+    vocabulary: Vocabulary,
+    outcome: object,
+    size_hw: tuple[int, int] | None,
+    watch: Stopwatch,
 ) -> LabelRow:
     """The label of a picture.
 
@@ -56,8 +83,14 @@ def encode_label(
     task.enter("encode")
     if isinstance(outcome, PictureError):
         return failed_row(row, vocabulary.name, outcome, size_hw)
+    lap = watch.laps()
     try:
-        return encode_picture(row, vocabulary, cast("Segmentation", outcome))
+        segmentation = cast("Segmentation", outcome)
+        decision = decide(segmentation, vocabulary)
+        lap("decide")
+        encoded = encode_decided(row, vocabulary, segmentation, decision)
+        lap("encode")
+        return encoded
     except Exception as error:
         return failed_row(row, vocabulary.name, _unexpected("encode", error, row), size_hw)
 

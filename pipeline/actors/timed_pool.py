@@ -78,6 +78,11 @@ class TimedPool:
             self._start(self._serve)
         self._start(self._watch)
 
+    @property
+    def n_at_hand(self) -> int:
+        """Tasks that wait or run."""
+        return self._waiting.qsize() + len(self._running)
+
     def submit(
         self, work: Callable[[Task], Any], late: Callable[[ErrorStage], Any], held: ExitStack | None = None
     ) -> Future:

@@ -7,7 +7,7 @@ one the output was begun with, and only shards without a label file are done.
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.actors.actor import ReplicaSetup, load_segmenter
@@ -26,6 +26,7 @@ from pipeline.storage import StorageOptions
 from pipeline.storage.lock import lock_output
 from schemas.job import JobRequest, ManifestRecord, ShardRef, UpdateCounts
 from schemas.labels import ShardTotals
+from schemas.timings import RunTimings
 
 
 @dataclass
@@ -40,7 +41,7 @@ class RunningTotals:
 
 @dataclass(frozen=True)
 class JobReport:
-    """What became of a job. `totals` are over the whole output, earlier runs included.
+    """What became of a job. `totals` are over the whole output, earlier runs included; `timings` are of this run alone.
 
     `n_shards_taken_over` are those that this run copied from the output that the job updates.
     """
@@ -57,6 +58,7 @@ class JobReport:
     update_of: str | None = None
     update_counts: UpdateCounts | None = None
     n_shards_taken_over: int = 0
+    timings: RunTimings | None = None
 
     @property
     def n_failed(self) -> int:
@@ -67,17 +69,23 @@ class JobReport:
         return self.n_failed / max(1, self.totals.rows)
 
 
-def annotate(request: JobRequest, *, load_segmenter: Callable[[ReplicaSetup], Segmenter] = load_segmenter) -> JobReport:
+def annotate(
+    request: JobRequest,
+    *,
+    load_segmenter: Callable[[ReplicaSetup], Segmenter] = load_segmenter,
+    started: float | None = None,
+) -> JobReport:
     """Label what `request` names; go on where an earlier run of the same request stopped.
 
     Args:
+        started: when the command was given (`time.monotonic`), if that was before this call.
         load_segmenter: called in every actor for its replica of the model.
 
     Raises:
         InputError: a source, vocabulary, model, output or placement that cannot be used.
         JobFailedError: the job cannot go on; what is done stays.
     """
-    started = time.monotonic()
+    started = time.monotonic() if started is None else started
     storage = StorageOptions(endpoint_url=request.endpoint_url, profile=request.profile)
     request = _placed(request, storage)
     with ExitStack() as stack:
@@ -89,7 +97,7 @@ def annotate(request: JobRequest, *, load_segmenter: Callable[[ReplicaSetup], Se
             lock = stack.enter_context(lock_output(request.output, storage))
         sweep(request.output, storage)
         record = plan_job(job, sources)
-        done = _finish(job, record.manifest, load_segmenter, lock.check)
+        done = _finish(job, record.manifest, load_segmenter, lock.check, started)
         sweep(request.output, storage)  # an actor that was killed while it wrote left a temporary file
     return JobReport(
         output=request.output,
@@ -104,6 +112,7 @@ def annotate(request: JobRequest, *, load_segmenter: Callable[[ReplicaSetup], Se
         update_of=record.update_of,
         update_counts=record.update_counts,
         n_shards_taken_over=done.n_shards_taken_over,
+        timings=done.timings,
     )
 
 
@@ -115,6 +124,7 @@ class _Finished:
     n_shards_taken_over: int
     n_rows_now: int
     totals: ShardTotals
+    timings: RunTimings | None
 
 
 def _finish(
@@ -122,6 +132,7 @@ def _finish(
     plan: ManifestRecord,
     load_segmenter: Callable[[ReplicaSetup], Segmenter],
     check: Callable[[], None],
+    started: float,
 ) -> _Finished:
     """Take over and label what is missing of a planned job."""
     output, storage, update = job.request.output, job.storage, job.request.update
@@ -134,12 +145,13 @@ def _finish(
     remaining = [shard for shard in missing if shard.shard_id not in taken]
     left = {shard.shard_id for shard in remaining}
     totals = shard_totals((s.shard_id for s in shards if s.shard_id not in left), output, storage)
+    timings = None
     if remaining:
-        run, now = _run(job, remaining, plan, totals), RunningTotals(totals)
-        label_shards(job, run, load_segmenter=load_segmenter, check=check, on_result=now.add)
+        run, now = replace(_run(job, remaining, plan, totals), started=started), RunningTotals(totals)
+        timings = label_shards(job, run, load_segmenter=load_segmenter, check=check, on_result=now.add)
         totals = now.totals
     n_rows_now = sum(shard.n_rows for shard in remaining)
-    return _Finished(len(shards) - len(missing), len(taken), n_rows_now, totals)
+    return _Finished(len(shards) - len(missing), len(taken), n_rows_now, totals, timings)
 
 
 def _run(job: ResolvedJob, remaining: list[ShardRef], plan: ManifestRecord, before: ShardTotals) -> Run:

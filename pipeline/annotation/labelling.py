@@ -2,18 +2,24 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
 
 from pipeline.actors.actor import ReplicaSetup
-from pipeline.actors.orders import Segmenter, ShardResult
-from pipeline.actors.placement import ray_cluster
+from pipeline.actors.orders import ReplicaStart, Segmenter, ShardResult
+from pipeline.actors.placement import Placement, ray_cluster
 from pipeline.actors.scheduler import run_shards
 from pipeline.annotation.resolve import ResolvedJob
+from pipeline.annotation.run_watch import RunWatch
+from pipeline.annotation.summary import unknown_words_line
 from pipeline.progress import Progress
 from schemas.errors import JobFailedError, StoppedError
 from schemas.job import ShardRef
+from schemas.timings import RunTimings
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,10 @@ class Run:
         start: the line that the run begins with.
         stopped: gives the line for a run that was stopped.
         has_labels: some picture of the output is labelled already; see `pipeline.actors.probe.Probe`.
+        command: which one gave the run.
         redo_kinds: see `pipeline.actors.shard.ShardRunner`.
         n_rows_of: how many pictures of a shard are to be done.
+        started: when the command was given (`time.monotonic`).
     """
 
     shards: list[ShardRef]
@@ -36,8 +44,10 @@ class Run:
     start: Callable[[int], str]
     stopped: Callable[[], str]
     has_labels: bool
+    command: Literal["annotate", "retry"] = "annotate"
     redo_kinds: frozenset[str] | None = None
     n_rows_of: Callable[[ShardRef], int] = lambda ref: ref.n_rows
+    started: float = field(default_factory=time.monotonic)
 
 
 def label_shards(
@@ -47,8 +57,8 @@ def label_shards(
     load_segmenter: Callable[[ReplicaSetup], Segmenter],
     check: Callable[[], None],
     on_result: Callable[[ShardResult], None],
-) -> None:
-    """Do the shards of a run.
+) -> RunTimings:
+    """Do the shards of a run; returns where the time went.
 
     Args:
         check: called again and again; what it raises ends the run.
@@ -58,32 +68,56 @@ def label_shards(
         StoppedError: by Ctrl-C. JobFailedError: by SIGTERM, or the job cannot go on.
     """
     setup = replica_setup(job, run, load_segmenter)
+    placement = replace(job.placement, n_actors=min(job.placement.n_actors, len(run.shards)))
     signals = _Signals()
     try:
-        with ExitStack() as stack:
-            progress = stack.enter_context(Progress(run.n_rows, run.n_rows_before))
-            progress.say(run.start(min(job.placement.n_actors, len(run.shards))))
-            if job.request.address is None:
-                stack.enter_context(ray_cluster(None))
-            stack.enter_context(signals.noted())
+        with Progress(run.n_rows, run.n_rows_before) as progress, _watching(job, run, placement, progress) as watch:
+            progress.say(run.start(placement.n_actors))
+            with ExitStack() as stack:
+                if job.request.address is None:
+                    stack.enter_context(ray_cluster(None))
+                watch.passed("cluster")
+                stack.enter_context(signals.noted())
 
-            def check_all() -> None:
-                signals.check()
-                check()
+                def check_all() -> None:
+                    signals.check()
+                    check()
 
-            for result in run_shards(
-                run.shards,
-                setup,
-                job.placement,
-                progress,
-                has_labels=run.has_labels,
-                n_rows=run.n_rows_of,
-                check=check_all,
-            ):
-                on_result(result)
+                for result in run_shards(
+                    run.shards,
+                    setup,
+                    placement,
+                    progress,
+                    has_labels=run.has_labels,
+                    n_rows=run.n_rows_of,
+                    check=check_all,
+                    on_ready=partial(_welcome, job.model.name, watch, progress),
+                ):
+                    watch.add(result)
+                    on_result(result)
     except KeyboardInterrupt as stop:  # the actors are gone by now: what lies there is what is done
         is_terminated = signal.SIGTERM in signals.seen
         raise (JobFailedError if is_terminated else StoppedError)(run.stopped()) from stop
+    return watch.timings()
+
+
+@contextmanager
+def _watching(job: ResolvedJob, run: Run, placement: Placement, progress: Progress) -> Iterator[RunWatch]:
+    about = {"command": run.command, "n_pictures": sum(map(run.n_rows_of, run.shards)), "n_shards": len(run.shards)}
+    watch = RunWatch(job, about, placement, run.started, progress)
+    try:
+        yield watch
+    except BaseException as error:
+        watch.close(error)
+        raise
+    watch.close(None)
+
+
+def _welcome(model: str, watch: RunWatch, progress: Progress, actor: int, start: ReplicaStart) -> None:
+    """An actor is ready. Every replica finds the same unknown words."""
+    if start.unknown_words and watch.is_first:
+        progress.say(unknown_words_line(model, start.unknown_words))
+    watch.ready(actor, start)
 
 
 def replica_setup(job: ResolvedJob, run: Run, load_segmenter: Callable[[ReplicaSetup], Segmenter]) -> ReplicaSetup:

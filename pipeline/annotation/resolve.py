@@ -40,11 +40,13 @@ class ResolvedJob:
             options=self.options,
             manifest=manifest,
             sources=tuple(public_uri(source) for source in self.request.sources),
-            versions={
-                "python": platform.python_version(),
-                **{name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
-            },
+            versions=self.versions(),
         )
+
+    def versions(self) -> dict[str, str]:
+        """Of Python and the libraries that labels depend on."""
+        found = {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS}
+        return {"python": platform.python_version(), **found}
 
 
 def resolve_job(request: JobRequest, storage: StorageOptions, nodes: Sequence[Node]) -> ResolvedJob:

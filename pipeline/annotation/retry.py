@@ -174,6 +174,7 @@ def _run(affected: list[tuple[ShardRef, int]], request: RetryRequest, output: st
         start=lambda n_actors: f"{what} of {public_uri(output)} again; {counted(n_actors, 'actor')}",
         stopped=lambda: "stopped; what was labelled is kept, the same command goes on with the rest",
         has_labels=True,
+        command="retry",
         redo_kinds=request.kinds,
         n_rows_of=lambda shard: n_of[shard.shard_id],
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.annotation.speed import speed_lines
 from schemas.errors import one_line
 from schemas.job import LabelOptions
 from schemas.layout import LABELS_FOLDER
@@ -35,6 +36,8 @@ def summary_lines(report: "JobReport") -> list[str]:
         lines.append(f"  which:   select image_id, error_message from '{labels}/*.parquet' where status = 'failed'")
         kinds = ",".join(sorted({reason.partition("/")[2] for reason in report.totals.failed}))
         lines.append(f"  again:   escnet retry {public_uri(report.output)} --only {kinds}")
+    if report.timings is not None:
+        lines += speed_lines(report.timings)
     if report.is_random:
         lines.append("  The model's weights are random: these labels are noise.")
     return list(map(one_line, lines))

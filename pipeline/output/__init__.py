@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -24,7 +25,7 @@ from pipeline.storage.local_files import is_partial_name
 from schemas.errors import EscnetError, OutputError
 from schemas.job import JobRecord
 from schemas.labels import ShardTotals
-from schemas.layout import JOB_FILE, LABELS_FOLDER, LOCK_FILE, MANIFEST_FOLDER, VOCABULARIES_FOLDER
+from schemas.layout import JOB_FILE, LABELS_FOLDER, LOCK_FILE, MANIFEST_FOLDER, RUNS_FOLDER, VOCABULARIES_FOLDER
 from schemas.manifest import public_uri
 
 FOOTER_THREADS = 16
@@ -88,6 +89,10 @@ def sweep(output: str, storage: StorageOptions) -> None:
     with storing(output):
         for folder in (output, *(join(output, name) for name in (LABELS_FOLDER, MANIFEST_FOLDER, VOCABULARIES_FOLDER))):
             sweep_temporary(folder, storage)
+        runs = locate(join(output, RUNS_FOLDER), storage)
+        if runs.is_local:  # elsewhere its files, which are small, appear in one request
+            for run in Path(runs.path).glob("*"):
+                sweep_temporary(str(run), storage)
 
 
 def done_shards(output: str, storage: StorageOptions) -> set[str]:

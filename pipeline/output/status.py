@@ -13,9 +13,10 @@ from pipeline.output import FOOTER_THREADS, absolute_uri, storing
 from pipeline.output.files import OutputFile, existing_job, files_below
 from pipeline.output.label_files import merge_totals, read_totals
 from pipeline.output.plan import read_plan
+from pipeline.output.run_log import last_run
 from pipeline.storage import STORAGE_ERRORS, StorageOptions, join
 from pipeline.storage.lock import is_locked
-from schemas.errors import OutputError
+from schemas.errors import OutputError, one_line
 from schemas.job import JobRecord
 from schemas.labels import FAILED, LABELLED, ShardTotals
 from schemas.layout import LABELS_FOLDER
@@ -42,6 +43,7 @@ class StatusReport:
         n_foreign: label files that no shard of the plan has.
         pictures_per_s: pace of the last `RATE_WINDOW_S` seconds of activity; None if fewer than two files tell.
         last_published: when the newest label file was written, in seconds since 1970; None if there is none.
+        last_run: the summary of the newest run, as far as it is written; None if there is none.
     """
 
     output: str
@@ -56,6 +58,7 @@ class StatusReport:
     n_foreign: int = 0
     pictures_per_s: float | None = None
     last_published: float | None = None
+    last_run: dict[str, Any] | None = None
 
     @property
     def seconds_left(self) -> float | None:
@@ -92,6 +95,7 @@ class StatusReport:
             "last_published": None if self.last_published is None else _iso(self.last_published),
             "unread": self.unread,
             "n_foreign": self.n_foreign,
+            "last_run": self.last_run,
         }
 
 
@@ -108,7 +112,7 @@ def status(output: str, storage: StorageOptions | None = None) -> StatusReport:
         is_running = pool.submit(is_locked, output, storage)  # in object storage it has to look twice
         report = _count(job, output, storage)
         with storing(output):
-            return replace(report, is_running=is_running.result())
+            return replace(report, is_running=is_running.result(), last_run=last_run(output, storage))
 
 
 def _count(job: JobRecord, output: str, storage: StorageOptions) -> StatusReport:
@@ -192,6 +196,7 @@ def status_lines(report: StatusReport, now: float | None = None) -> list[str]:
         lines.append(f"  by stage:  {_counts(report.failed_by(0))}")
         lines.append(f"  by kind:   {_counts(report.failed_by(1))}")
     lines += _time_lines(report, time.time() if now is None else now)
+    lines += _run_lines(report.last_run)
     if report.unread:
         lines.append(f"  {len(report.unread):,} label files cannot be read, the first {report.unread[0]}; {_VERIFY}")
     if report.n_foreign:
@@ -216,6 +221,21 @@ def _time_lines(report: StatusReport, now: float) -> list[str]:
         lines.append(f"  time left: {'unknown' if seconds is None else f'{_duration(seconds)} at that pace'}")
     ago = _duration(max(0.0, now - report.last_published))
     return [*lines, f"  newest:    label file of {_iso(report.last_published)}, {ago} ago"]
+
+
+def _run_lines(run: dict[str, Any] | None) -> list[str]:
+    """What the newest run spent at each stage; nothing if its summary, which anybody may have changed, lacks it."""
+    if run is None:
+        return []
+    try:
+        timings = run["timings"]
+        stages = ", ".join(f"{name} {float(seconds):.1f}" for name, seconds in timings["stages"]["seconds"].items())
+        reached = timings["reached"]
+        share = "" if reached is None else f", {float(reached):.0%} of the model's own speed"
+        lines = [f"  last run:  {run['run_id']}, {run['state']}{share}", f"  seconds:   {stages}"]
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return []
+    return list(map(one_line, lines))
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from pipeline.picture.decide import decide
+from pipeline.picture.decide import Decision, decide
 from pipeline.picture.evidence import encode_evidence
 from schemas.errors import PictureError
 from schemas.labels import FAILED, LABELLED, LabelRow
@@ -19,9 +19,15 @@ if TYPE_CHECKING:  # torch stays out of the driver, and re-deciding needs none
 
 
 def encode_picture(row: ManifestRow, vocabulary: Vocabulary, segmentation: "Segmentation") -> LabelRow:
-    """Decide the labels of a segmented picture and make its row. Width and height are those of the picture as seen."""
+    """Decide the labels of a segmented picture and make its row."""
+    return encode_decided(row, vocabulary, segmentation, decide(segmentation, vocabulary))
+
+
+def encode_decided(
+    row: ManifestRow, vocabulary: Vocabulary, segmentation: "Segmentation", decision: Decision
+) -> LabelRow:
+    """The row of a picture whose labels are decided. Width and height are those of the picture as seen."""
     height, width = segmentation.size_hw
-    decision = decide(segmentation, vocabulary)
     return LabelRow(
         image_id=row.image_id,
         uri=public_uri(row.uri),

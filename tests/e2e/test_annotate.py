@@ -73,6 +73,20 @@ def test_label_files_have_the_promised_columns_and_footers(labelled):
         assert footer["totals"]["labelled"] == pq.read_metadata(path).num_rows
 
 
+def test_a_run_keeps_where_its_time_went(labelled):
+    (run,) = (labelled / "runs").iterdir()
+    summary = json.loads((run / "summary.json").read_text())
+    events = [json.loads(line) for path in sorted(run.glob("*.jsonl")) for line in path.read_text().splitlines()]
+    shards = [event for event in events if event["event"] == "shard"]
+    assert {event["shard_id"] for event in shards} == {path.stem for path in labelled.glob("labels/*.parquet")}
+    assert sum(event["labelled"] for event in shards) == summary["timings"]["stages"]["n_segmented"] == N_PHOTOS
+    assert (summary["state"], summary["command"], summary["n_pictures"]) == ("done", "annotate", N_PHOTOS)
+    timings = summary["timings"]
+    assert sum(event["seconds"]["segment"] for event in shards) <= timings["labelling_s"]
+    assert sum(timings["lost"].values()) + timings["reached"] == pytest.approx(1, abs=0.01)
+    assert list(summary["start_steps"]) == ["plan", "cluster", "model"]
+
+
 def test_duckdb_reads_the_dataset(labelled):
     query = f"select count(*), sum(width * height) from '{labelled}/labels/*.parquet' where status = 'labelled'"
     ((n_rows, n_pixels),) = duckdb.sql(query).fetchall()

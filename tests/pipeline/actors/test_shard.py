@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.output.plan import cut_shards, read_plan, write_plan
 from pipeline.storage import StorageOptions
 from schemas.errors import PictureError
 from schemas.manifest import ManifestRow
+from schemas.timings import STAGES
 from schemas.vocabulary import Vocabulary
 
 STORAGE = StorageOptions()
@@ -244,14 +246,14 @@ def test_a_picture_that_hangs_before_the_model_is_a_failed_row(tmp_path, monkeyp
 
 
 def test_a_picture_that_hangs_while_it_is_encoded_is_a_failed_row_with_its_size(tmp_path, monkeypatch):
-    from pipeline.actors.stages import encode_picture
+    from pipeline.actors.stages import encode_decided
 
     def hang(row, *arguments):
         if row.image_id == "1.png":
             threading.Event().wait()
-        return encode_picture(row, *arguments)
+        return encode_decided(row, *arguments)
 
-    monkeypatch.setattr("pipeline.actors.stages.encode_picture", hang)
+    monkeypatch.setattr("pipeline.actors.stages.encode_decided", hang)
     (ref,) = planned(tmp_path, [png(1), png(2), png(3)])
     runner(tmp_path, LightOrDark(), timeout_s=0.3).run(ShardOrder(ref))
     found = [(row["error_stage"], row["error_kind"], row["width"]) for row in read(tmp_path, ref)]
@@ -346,3 +348,36 @@ def test_a_gpu_that_answers_with_errors_ends_the_process(tmp_path, monkeypatch):
     failing = {1: RuntimeError("CUDA error: an illegal memory access was encountered")}
     runner(tmp_path, LightOrDark(failing=failing)).run(ShardOrder(ref))
     assert len(ended) == 1
+
+
+def test_the_time_of_a_shard_is_told_by_stage_and_by_what_the_model_waited_for(tmp_path, monkeypatch):
+    def slowly(row, _):
+        time.sleep(0.2 if row.image_id == "1.png" else 0)
+        return row.image
+
+    monkeypatch.setattr("pipeline.actors.stages.fetch", slowly)
+    model = LightOrDark(on_segment=lambda _: time.sleep(0.05))
+    (ref,) = planned(tmp_path, [png(1), png(2), b"no picture", png(3)])
+    timings = runner(tmp_path, model, batch_size=2).run(ShardOrder(ref)).timings
+    assert (timings.n_pictures, timings.n_segmented, timings.n_batches) == (4, 3, 2)
+    assert 0.2 <= timings.seconds["fetch"] < 0.4
+    assert 0.1 <= timings.seconds["segment"] < 0.3
+    assert 0.15 <= timings.waits["pictures"] < 0.4
+    assert timings.model_s == pytest.approx(timings.seconds["segment"], abs=0.02)
+    assert min(timings.seconds[stage] for stage in STAGES if stage != "memory") > 0
+
+
+def test_a_model_with_a_core_of_its_own_is_charged_only_for_what_it_computed(tmp_path):
+    model = LightOrDark(on_segment=lambda _: time.sleep(0.1))  # it has the thread, and computes nothing
+    (ref,) = planned(tmp_path, [png(1), png(2)])
+    timings = runner(tmp_path, model, has_own_core=True).run(ShardOrder(ref)).timings
+    assert timings.seconds["segment"] >= 0.2
+    assert timings.model_s < 0.05
+
+
+def test_the_time_between_two_shards_is_the_models_own_wait(tmp_path):
+    first, second = planned(tmp_path, [png(1), png(2)], shard_size=1)
+    one = runner(tmp_path, LightOrDark())
+    one.run(ShardOrder(first))
+    time.sleep(0.2)
+    assert 0.2 <= one.run(ShardOrder(second)).timings.waits["shards"] < 0.4

@@ -1,5 +1,6 @@
 """How far a job is, by its footers and the times of its files."""
 
+import json
 import os
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def test_a_job_at_work_is_counted_from_its_footers(tmp_path):
         "by_stage": {"fetch": 2, "decode": 1}, "by_kind": {"not_found": 2, "truncated": 1},
         "by_stage_and_kind": {"decode/truncated": 1, "fetch/not_found": 2},
         "pictures_per_s": 0.04, "seconds_left": 25.0, "last_published": "2027-01-15T08:00:00Z",
-        "unread": [], "n_foreign": 0,
+        "unread": [], "n_foreign": 0, "last_run": None,
     }  # fmt: skip
 
 
@@ -136,3 +137,22 @@ def test_what_is_no_output_is_refused(tmp_path):
     for folder in (tmp_path, tmp_path / "gone"):
         with pytest.raises(OutputError, match=r"found no job.json, expected the --output of `escnet annotate`"):
             status(str(folder), STORAGE)
+
+
+def test_the_newest_run_tells_where_its_time_went_and_a_damaged_one_nothing(tmp_path):
+    output = written(tmp_path, 4, [3, 2, 1, 0])
+    stages = {"seconds": {"fetch": 1.5, "segment": 20}}
+    run = {"run_id": "20270115T080000Z-abcdef", "state": "done", "timings": {"reached": 0.97, "stages": stages}}
+    for name, summary in (("20270115T080000Z-abcdef", run), ("20260101T000000Z-012345", {"run_id": "old"})):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "summary.json").write_text(json.dumps(summary))
+    report = status(str(output), STORAGE)
+    assert report.last_run == run
+    assert status_lines(report, now=NEWEST)[-2:] == [
+        "  last run:  20270115T080000Z-abcdef, done, 97% of the model's own speed",
+        "  seconds:   fetch 1.5, segment 20.0",
+    ]
+    (tmp_path / "runs/20270115T080000Z-abcdef/summary.json").write_text('{"run_id": 1, "state": "done", "timings": []}')
+    assert "newest" in status_lines(status(str(output), STORAGE), now=NEWEST)[-1]
+    (tmp_path / "runs/20270115T080000Z-abcdef/summary.json").write_text("{")
+    assert status(str(output), STORAGE).last_run is None
