@@ -130,7 +130,10 @@ def _echo_fields(title: str, fields: dict[str, Any]) -> None:
 
     import yaml
 
-    text = yaml.safe_dump(fields, allow_unicode=True, sort_keys=False, default_flow_style=None, width=100)
     click.echo(title)
-    for line in textwrap.indent(text, "  ").splitlines():
-        click.echo(printable(line))
+    for name, value in fields.items():
+        text = yaml.safe_dump(value, allow_unicode=True, sort_keys=False, default_flow_style=None, width=100)
+        text = text.removesuffix("...\n").rstrip()
+        text = f"{name}:\n{textwrap.indent(text, '  ')}" if "\n" in text else f"{name}: {text}"
+        for line in text.splitlines():
+            click.echo(f"  {printable(line)}")
