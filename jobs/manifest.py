@@ -1,6 +1,7 @@
 """`escnet manifest`: list pictures into a manifest, and look into one."""
 
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -54,14 +55,14 @@ def build(
     unique over all sources. Files that are no pictures are counted and left out.
     """
     from pipeline.progress import listing
-    from pipeline.sources import SourceSummary, list_sources
+    from pipeline.sources import SourceSummary, list_batches
     from pipeline.sources.manifest import write_manifest
     from pipeline.storage import StorageOptions
 
     options = StorageOptions(endpoint_url, profile)
     summary = SourceSummary()
-    rows = list_sources(sources, options, summary, image_root=image_root)
-    write_manifest(listing(rows), output, options, replace=overwrite)
+    batches = listing(list_batches(sources, options, summary, image_root=image_root))
+    write_manifest(chain.from_iterable(batches), output, options, replace=overwrite)
     for line in _summary_lines(output, summary):
         click.echo(line)
 

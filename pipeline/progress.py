@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 
 from tqdm import tqdm
@@ -13,15 +13,18 @@ LINE_EVERY_S = 10.0
 RATE_AFTER_S = 0.5  # a rate over less time says nothing
 
 
-def listing(rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
+def listing(batches: Iterable[Sequence[ManifestRow]]) -> Iterator[Sequence[ManifestRow]]:
     """The rows, counted in a bar in a terminal and in a line now and then elsewhere."""
     is_terminal = sys.stderr.isatty()
-    last_line = time.monotonic()
-    for count, row in enumerate(tqdm(rows, unit=" pictures", leave=False, disable=not is_terminal), start=1):
-        if not is_terminal and time.monotonic() - last_line >= LINE_EVERY_S:
-            last_line = time.monotonic()
-            tqdm.write(f"{count:,} pictures listed", file=sys.stderr)
-        yield row
+    last_line, count = time.monotonic(), 0
+    with tqdm(unit=" pictures", leave=False, disable=not is_terminal) as bar:
+        for batch in batches:
+            count += len(batch)
+            bar.update(len(batch))
+            if not is_terminal and time.monotonic() - last_line >= LINE_EVERY_S:
+                last_line = time.monotonic()
+                tqdm.write(f"{count:,} pictures listed", file=sys.stderr)
+            yield batch
 
 
 class Progress:

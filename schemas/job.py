@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.fingerprint import fingerprint
 from schemas.labels import SCHEMA_VERSION
-from schemas.manifest import ManifestRow, row_identity
+from schemas.manifest import ManifestRow
+from schemas.manifest_table import identity_lines
 
 JOB_FORMAT = "escnet-job/1"
 DEFAULT_SHARD_SIZE = 256
@@ -118,13 +119,8 @@ def shard_identity(
     rows: Iterable[ManifestRow], vocabulary_fingerprint: str, model_fingerprint: str, options: LabelOptions
 ) -> str:
     """The shard's id: a hash of everything that decides the bytes of its label file."""
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(row_identity(row).encode())
-        digest.update(b"\n")
-    return fingerprint(
-        [SCHEMA_VERSION, digest.hexdigest(), vocabulary_fingerprint, model_fingerprint, options.model_dump()]
-    )
+    rows_digest = hashlib.sha256(identity_lines(rows)).hexdigest()
+    return fingerprint([SCHEMA_VERSION, rows_digest, vocabulary_fingerprint, model_fingerprint, options.model_dump()])
 
 
 def _named(model: ModelRecord) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import accumulate
 
-from pipeline.output.plan import Shard, cut_shards, read_plan_rows, vocabulary_of
+from pipeline.output.plan import Rows, Shard, cut_shards, read_plan_rows, vocabulary_of
 from pipeline.progress import Progress
 from pipeline.storage import StorageOptions
 from schemas.errors import OutputError
@@ -107,7 +107,7 @@ class PlanSpool:
         finally:
             spool._database.close()
 
-    def shards(self, identify: Callable[[list[ManifestRow], str], str], shard_size: int) -> Iterator[Shard]:
+    def shards(self, identify: Callable[[Rows, str], str], shard_size: int) -> Iterator[Shard]:
         """The plan's shards with what is still there of their rows, in order; then shards of the new rows.
 
         Args:
@@ -120,7 +120,8 @@ class PlanSpool:
             if kept:
                 yield Shard(identify(kept, ref.vocabulary), ref.vocabulary, kept)
             start += ref.n_rows
-        yield from cut_shards(self._rows("added ORDER BY number"), self._vocabularies, shard_size, identify)
+        added = ([row] for row in self._rows("added ORDER BY number"))
+        yield from cut_shards(added, self._vocabularies, shard_size, identify)
 
     def _present(self, number: int, row: ManifestRow) -> ManifestRow | None:
         """A row of the plan as it is now; None if it is there no longer."""

@@ -6,21 +6,22 @@ are the same: so the other output is needed for what is still to be copied, and 
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import chain
 
 from pipeline.annotation.plan_spool import PictureChanges, PlanSpool
 from pipeline.annotation.resolve import ResolvedJob
 from pipeline.annotation.update import refuse_other_update
 from pipeline.output import read_job, storing, write_job
 from pipeline.output.files import existing_job
-from pipeline.output.plan import PlanDigest, Shard, cut_shards, read_plan, sweep_parts, write_plan
+from pipeline.output.plan import PlanDigest, Rows, Shard, cut_shards, read_plan, sweep_parts, write_plan
 from pipeline.progress import listing
-from pipeline.sources import SourceSummary, list_sources
+from pipeline.sources import SourceSummary, list_batches
 from pipeline.storage import join, write_replace
 from pipeline.vocabularies import load_vocabulary
 from schemas.errors import OutputError, SourceError, VocabularyError
 from schemas.job import JobRecord, JobRequest, UpdateCounts, differences
 from schemas.layout import JOB_FILE, VOCABULARIES_FOLDER
-from schemas.manifest import ManifestRow, public_uri
+from schemas.manifest import public_uri
 from schemas.vocabulary_changes import vocabulary_changes
 from schemas.vocabulary_files import vocabulary_yaml
 
@@ -67,7 +68,7 @@ def _cutting(
     request = job.request
     if request.update is None:
         names = tuple(job.vocabularies)
-        yield lambda summary: cut_shards(_rows(job, summary), names, request.shard_size, job.identify), None
+        yield lambda summary: cut_shards(_batches(job, summary), names, request.shard_size, job.identify), None
         return
     planned, where = found, request.output
     if planned is None:
@@ -81,7 +82,7 @@ def _compared(
 ) -> AbstractContextManager[PlanSpool]:
     """What lies in the sources now, against the plan of the output `where`."""
     refs = read_plan(planned.manifest.files, where, job.storage)
-    return PlanSpool.of(refs, where, job.storage, tuple(job.vocabularies), _rows(job, sources))
+    return PlanSpool.of(refs, where, job.storage, tuple(job.vocabularies), chain.from_iterable(_batches(job, sources)))
 
 
 def _changes_since(job: ResolvedJob, found: JobRecord) -> PictureChanges:
@@ -115,10 +116,10 @@ def _counts(changes: PictureChanges) -> UpdateCounts:
     return UpdateCounts(n_new=changes.new.n, n_changed=changes.changed.n, n_gone=changes.gone.n)
 
 
-def _rows(job: ResolvedJob, sources: SourceSummary) -> Iterator[ManifestRow]:
+def _batches(job: ResolvedJob, sources: SourceSummary) -> Iterator[Rows]:
     request = job.request
     return listing(
-        list_sources(request.sources, job.storage, sources, image_root=request.image_root, limit=request.limit)
+        list_batches(request.sources, job.storage, sources, image_root=request.image_root, limit=request.limit)
     )
 
 

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +30,7 @@ class ResolvedJob:
     options: LabelOptions
     placement: Placement
 
-    def identify(self, rows: list[ManifestRow], vocabulary: str) -> str:
+    def identify(self, rows: Iterable[ManifestRow], vocabulary: str) -> str:
         return shard_identity(rows, self.vocabularies[vocabulary].fingerprint, self.model.fingerprint, self.options)
 
     def record(self, manifest: ManifestRecord) -> JobRecord:

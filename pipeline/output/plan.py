@@ -8,10 +8,10 @@ hundred small reads.
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from itertools import groupby
+from itertools import chain, groupby
 from typing import IO
 
 import pyarrow as pa
@@ -24,14 +24,19 @@ from schemas.fingerprint import fingerprint
 from schemas.job import ManifestRecord, ShardRef
 from schemas.layout import MANIFEST_FOLDER
 from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, public_uri
+from schemas.manifest_table import ManifestTable
 
 SHARDS_KEY = b"escnet.shards"
 MAX_ROWS_PER_FILE = 65_536
 MAX_BYTES_PER_FILE = 256 * 2**20  # matters where rows carry the pictures themselves
 
+# In row groups of a few hundred rows, compressing other columns, and dictionaries, cost more than they save.
+_COMPRESSION = {"image_id": "zstd", "uri": "zstd", "etag": "zstd", "mask_uri": "zstd"}
 _NOT_AS_WRITTEN = (pa.ArrowException, LookupError)  # no Parquet; a row group, a row or a column too few
 
 _COLUMNS = tuple(field.name for field in fields(ManifestRow))
+
+Rows = Sequence[ManifestRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +45,53 @@ class Shard:
 
     shard_id: str
     vocabulary: str
-    rows: list[ManifestRow]
+    rows: Rows
 
 
 def cut_shards(
-    rows: Iterable[ManifestRow],
+    batches: Iterable[Rows],
     vocabularies: tuple[str, ...],
     shard_size: int,
-    identify: Callable[[list[ManifestRow], str], str],
+    identify: Callable[[Rows, str], str],
 ) -> Iterator[Shard]:
     """Cut rows into shards of one vocabulary each, in manifest order, holding one shard a vocabulary in memory.
 
     Args:
+        batches: the rows, some at a time; how they are batched is of no account.
         vocabularies: names of the job's vocabularies; the first is for rows that name none.
         identify: gives the shard id of rows under a vocabulary.
 
     Raises:
         ManifestError: a row names a vocabulary that the job does not have.
     """
-    waiting: dict[str, list[ManifestRow]] = {name: [] for name in vocabularies}
-    for row in rows:
-        name = vocabulary_of(row, vocabularies)
-        waiting[name].append(row)
-        if len(waiting[name]) == shard_size:
-            full, waiting[name] = waiting[name], []
-            yield Shard(identify(full, name), name, full)
-    for name, rest in waiting.items():
-        if rest:
+    waiting: dict[str, list[Rows]] = {name: [] for name in vocabularies}
+    n_waiting = dict.fromkeys(vocabularies, 0)
+    for name, run in chain.from_iterable(_runs(batch, vocabularies) for batch in batches):
+        while run:
+            part, run = run[: shard_size - n_waiting[name]], run[shard_size - n_waiting[name] :]
+            waiting[name].append(part)
+            n_waiting[name] += len(part)
+            if n_waiting[name] == shard_size:
+                full, waiting[name], n_waiting[name] = _joined(waiting[name]), [], 0
+                yield Shard(identify(full, name), name, full)
+    for name, parts in waiting.items():
+        if parts:
+            rest = _joined(parts)
             yield Shard(identify(rest, name), name, rest)
+
+
+def _runs(batch: Rows, vocabularies: tuple[str, ...]) -> Iterator[tuple[str, Rows]]:
+    """The rows of a batch, in runs of one vocabulary."""
+    if isinstance(batch, ManifestTable) and batch.batch.column("vocabulary").null_count == len(batch):
+        yield vocabularies[0], batch
+    else:
+        for name, run in groupby(batch, lambda row: vocabulary_of(row, vocabularies)):
+            yield name, list(run)
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    tables = [part for part in parts if isinstance(part, ManifestTable)]
+    return ManifestTable.join(tables) if len(tables) == len(parts) else list(chain.from_iterable(parts))
 
 
 def vocabulary_of(row: ManifestRow, vocabularies: tuple[str, ...]) -> str:
@@ -98,7 +122,7 @@ class PlanDigest:
         for shard in shards:
             self.n_rows += len(shard.rows)
             self.n_shards += 1
-            self.has_signed = self.has_signed or any(row.uri != public_uri(row.uri) for row in shard.rows)
+            self.has_signed = self.has_signed or _has_signed(shard.rows)
             self._hash.update(f"{shard.shard_id}\n".encode())
             yield shard
 
@@ -110,6 +134,10 @@ class PlanDigest:
             shard_size=shard_size,
             digest=self._hash.hexdigest()[:32],
         )
+
+
+def _has_signed(rows: Rows) -> bool:
+    return not isinstance(rows, ManifestTable) and any(row.uri != public_uri(row.uri) for row in rows)
 
 
 def write_plan(shards: Iterable[Shard], output: str, options: StorageOptions) -> tuple[str, ...]:
@@ -206,7 +234,13 @@ class _ManifestPart:
         self.shards: list[tuple[str, str, int]] = []
         self._buffer = io.BytesIO()
         self._writer = pq.ParquetWriter(
-            self._buffer, MANIFEST_SCHEMA, compression="zstd", write_page_checksum=True, store_schema=False
+            self._buffer,
+            MANIFEST_SCHEMA,
+            compression=_COMPRESSION,
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+            store_schema=False,
         )
         self._n_rows = 0
 
@@ -215,9 +249,12 @@ class _ManifestPart:
         return self._n_rows >= MAX_ROWS_PER_FILE or self._buffer.tell() >= MAX_BYTES_PER_FILE
 
     def add(self, shard: Shard) -> None:
-        columns = {name: [getattr(row, name) for row in shard.rows] for name in _COLUMNS}
-        table = pa.table(columns, schema=MANIFEST_SCHEMA)
-        self._writer.write_table(table, row_group_size=len(shard.rows))
+        if isinstance(shard.rows, ManifestTable):
+            batch = shard.rows.batch
+        else:
+            columns = {name: [getattr(row, name) for row in shard.rows] for name in _COLUMNS}
+            batch = pa.RecordBatch.from_pydict(columns, schema=MANIFEST_SCHEMA)
+        self._writer.write_batch(batch, row_group_size=len(shard.rows))
         self.shards.append((shard.shard_id, shard.vocabulary, len(shard.rows)))
         self._n_rows += len(shard.rows)
 

@@ -8,10 +8,11 @@ import posixpath
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain
 from urllib.parse import urlsplit
 
 import numpy as np
+import pyarrow.compute as pc
 from fsspec.utils import glob_translate
 
 from pipeline.sources.coco import list_coco
@@ -22,8 +23,9 @@ from pipeline.sources.tar import COMPRESSED_TAR_SUFFIXES, list_tar, refuse_compr
 from pipeline.storage import STORAGE_ERRORS, StorageOptions, find_info, locate, storage_error
 from schemas.errors import InputError, ManifestError, SourceError
 from schemas.manifest import IMAGE_SUFFIXES, ManifestRow, public_uri
+from schemas.manifest_table import ManifestTable
 
-__all__ = ["SourceSummary", "list_source", "list_sources"]
+__all__ = ["SourceSummary", "list_batches", "list_source", "list_sources"]
 
 _WILDCARD = re.compile(r"[*?\[]")
 _CONTAINER_SUFFIXES = (".tar", ".parquet")
@@ -39,8 +41,22 @@ def list_sources(
     image_root: str | None = None,
     limit: int | None = None,
 ) -> Iterator[ManifestRow]:
+    """The rows of `list_batches`, one by one."""
+    for batch in list_batches(sources, options, summary, image_root=image_root, limit=limit):
+        yield from batch
+
+
+def list_batches(
+    sources: Sequence[str],
+    options: StorageOptions,
+    summary: SourceSummary,
+    *,
+    image_root: str | None = None,
+    limit: int | None = None,
+) -> Iterator[Sequence[ManifestRow]]:
     """Yield the rows of all sources one after another, at most `limit`; each source has its own root.
 
+    They come some at a time: as columns from Parquet manifests, one by one from what has to be looked at one by one.
     That no `image_id` comes twice is checked when the rows are at an end, with 8 bytes a row in memory. So the
     rows have to be read to the end: a caller that wants fewer gives a `limit`.
 
@@ -52,17 +68,37 @@ def list_sources(
             f"--image-root {public_uri(image_root)}: none of the sources is a COCO .json; leave the option out"
         )
 
-    def rows(into: SourceSummary) -> Iterator[ManifestRow]:
-        for source in sources:
-            yield from list_source(source, options, into, image_root=image_root)
+    def batches(into: SourceSummary) -> Iterator[Sequence[ManifestRow]]:
+        found = (_source_batches(source, options, into, image_root) for source in sources)
+        return _limited(chain.from_iterable(found), limit)
 
     hashes = array("q")
-    for row in islice(rows(summary), limit):
-        hashes.append(hash(row.image_id))
-        summary.pictures += 1
-        summary.bytes += row.size_bytes or 0
-        yield row
-    _refuse_duplicates(hashes, lambda: islice(rows(SourceSummary()), limit))
+    for batch in batches(summary):
+        ids, sizes = _ids_and_sizes(batch)
+        hashes.extend(map(hash, ids))
+        summary.pictures += len(batch)
+        summary.bytes += sizes
+        yield batch
+    _refuse_duplicates(hashes, lambda: chain.from_iterable(batches(SourceSummary())))
+
+
+def _limited(batches: Iterable[Sequence[ManifestRow]], limit: int | None) -> Iterator[Sequence[ManifestRow]]:
+    """Batches up to a number of rows; what is behind them is not read."""
+    if limit is None:
+        yield from batches
+        return
+    left = limit
+    source = iter(batches)
+    while left > 0 and (batch := next(source, None)) is not None:
+        yield batch[:left]
+        left -= len(batch)
+
+
+def _ids_and_sizes(batch: Sequence[ManifestRow]) -> tuple[list[str], int]:
+    """The image ids of some rows, and the sum of their sizes in bytes."""
+    if isinstance(batch, ManifestTable):
+        return batch.batch.column("image_id").to_pylist(), pc.sum(batch.batch.column("size_bytes")).as_py() or 0
+    return [row.image_id for row in batch], sum(row.size_bytes or 0 for row in batch)
 
 
 def _refuse_duplicates(hashes: array, rows_again: Callable[[], Iterable[ManifestRow]]) -> None:
@@ -98,64 +134,69 @@ def list_source(
     Raises:
         SourceError, ManifestError: a source that is missing, empty, forbidden, damaged, or of no kind we read.
     """
+    for batch in _source_batches(source, options, summary, image_root):
+        yield from batch
+
+
+def _source_batches(
+    source: str, options: StorageOptions, summary: SourceSummary, image_root: str | None
+) -> Iterator[Sequence[ManifestRow]]:
     before = summary.other_files.copy()
     is_empty = True
     try:
-        for row in _rows(source, options, summary, image_root):
-            is_empty = False
-            yield row
+        for batch in _batches(source, options, summary, image_root):
+            is_empty = is_empty and not batch
+            yield batch
     except STORAGE_ERRORS as error:
         raise storage_error(error, source, SourceError) from error
     if is_empty:
         raise SourceError(_nothing_found(source, SourceSummary(other_files=summary.other_files - before)))
 
 
-def _rows(
+def _batches(
     source: str, options: StorageOptions, summary: SourceSummary, image_root: str | None
-) -> Iterator[ManifestRow]:
+) -> Iterator[Sequence[ManifestRow]]:
     place = locate(source, options)
     if place.is_http:
         path = urlsplit(source).path
         if "*" in path or path.endswith("/"):
             raise SourceError(f"{public_uri(source)}: a web address cannot be listed; give a manifest of the addresses")
-        return _rows_of_file(source, {}, options, summary, image_root)  # whether it is there, reading it will say
+        return _batches_of_file(source, {}, options, summary, image_root)  # whether it is there, reading it will say
     info = find_info(source, options)
     if info is None and _WILDCARD.search(source):
-        return _rows_of_glob(source, options, summary)
+        return _one_by_one(_rows_of_glob(source, options, summary))
     root = place.path if place.is_local else source
     if info is None and place.is_local:
         raise SourceError(f"{source}: not found, expected {_KINDS}")
     # A bucket or a prefix that is not there is best explained by listing it.
     if info is None or info["type"] == "directory" or (source.endswith("/") and not place.is_local):
-        return _image_rows(find_files(root, options, summary), summary)
-    return _rows_of_file(root, info, options, summary, image_root)
+        return _one_by_one(_image_rows(find_files(root, options, summary), summary))
+    return _batches_of_file(root, info, options, summary, image_root)
 
 
-def _rows_of_file(
+def _one_by_one(rows: Iterable[ManifestRow]) -> Iterator[Sequence[ManifestRow]]:
+    return ((row,) for row in rows)
+
+
+def _batches_of_file(
     uri: str, info: dict, options: StorageOptions, summary: SourceSummary, image_root: str | None
-) -> Iterator[ManifestRow]:
+) -> Iterator[Sequence[ManifestRow]]:
     suffix = suffix_of_uri(uri)
     name = posixpath.basename(urlsplit(uri).path if locate(uri, options).is_http else uri)
     if suffix == ".json":
-        return list_coco(uri, options, image_root)
+        return _one_by_one(list_coco(uri, options, image_root))
     if suffix in (".csv", ".jsonl"):
-        return (row for batch in read_manifest(uri, options, summary) for row in batch)
-    if suffix in _CONTAINER_SUFFIXES:
-        return _rows_of_container(FoundFile(name, uri, None, None), options, summary)
+        return read_manifest(uri, options, summary)
+    if suffix == ".parquet":
+        return list_parquet(uri, options, summary, stem=posixpath.splitext(name)[0])
+    if suffix == ".tar":
+        return _one_by_one(list_tar(uri, options, summary, below=""))
     if suffix in IMAGE_SUFFIXES:
         etag = str(info.get("ETag", "")).strip('"') or None
-        return iter([ManifestRow(name, uri, size_bytes=info.get("size"), etag=etag)])
+        return _one_by_one([ManifestRow(name, uri, size_bytes=info.get("size"), etag=etag)])
     if uri.lower().endswith(COMPRESSED_TAR_SUFFIXES):
         refuse_compressed(uri, b"")
     raise SourceError(f"{public_uri(uri)}: not a kind of file we read, expected {_KINDS}")
-
-
-def _rows_of_container(
-    found: FoundFile, options: StorageOptions, summary: SourceSummary, below: str = ""
-) -> Iterator[ManifestRow]:
-    if suffix_of_uri(found.uri) == ".tar":
-        return list_tar(found.uri, options, summary, below)
-    return list_parquet(found.uri, options, summary, stem=posixpath.splitext(found.path)[0])
 
 
 def _image_rows(files: Iterable[FoundFile], summary: SourceSummary) -> Iterator[ManifestRow]:
@@ -182,7 +223,11 @@ def _rows_of_glob(source: str, options: StorageOptions, summary: SourceSummary) 
         yield from _image_rows(files, summary)
         return
     for found in files:
-        yield from _rows_of_container(found, options, summary, below=f"{found.path}/")
+        if suffix_of_uri(found.uri) == ".tar":
+            yield from list_tar(found.uri, options, summary, below=f"{found.path}/")
+        else:
+            stem = posixpath.splitext(found.path)[0]
+            yield from chain.from_iterable(list_parquet(found.uri, options, summary, stem=stem))
 
 
 def _glob_root(source: str, options: StorageOptions) -> int:

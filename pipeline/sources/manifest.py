@@ -8,8 +8,9 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import IO, Any
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.sources.listing import SourceSummary, suffix_of_uri
-from pipeline.sources.manifest_rows import COLUMNS, RowReader
+from pipeline.sources.manifest_rows import COLUMNS, RowReader, plain_table
 from pipeline.storage import STORAGE_ERRORS, StorageOptions, exists, new_file, open_file, storage_error
 from schemas.errors import ManifestError, OutputError, one_line
 from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, public_uri
@@ -25,6 +26,7 @@ from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, public_uri
 _SUFFIXES_TEXT = ".parquet, .csv or .jsonl"
 _ROWS_A_BATCH = 16_384
 _PICTURES_A_BATCH = 32
+_BYTES_OF_NULLS = 1024  # most that a row group without any picture needs for that column
 _BYTES_A_BATCH = 2**26  # of pictures in a row group
 _COLUMNS_SHOWN = 50
 _LONGEST_CSV_FIELD = 2**20  # characters; the csv module's own limit is shorter than some signed addresses
@@ -35,23 +37,23 @@ _TEXT_COLUMNS = tuple(column for column in COLUMNS if column != "image")
 _ALWAYS_READ = ("uri", "image_id")  # to be there and empty is an error; to be absent is none
 
 RawRow = tuple[str, dict[str, Any]]  # where it stands ("line 3"), and its values by column
+_ReadRows = Callable[[RowReader], Iterator[Sequence[ManifestRow]]]
 
 
 def read_manifest(
     uri: str, options: StorageOptions, summary: SourceSummary | None = None
-) -> Iterator[list[ManifestRow]]:
-    """Yield the rows of a manifest in batches, in their order.
+) -> Iterator[Sequence[ManifestRow]]:
+    """Yield the rows of a manifest in batches, in their order: as columns from Parquet wherever that does.
 
     Raises:
         ManifestError: a file that cannot be read, lacks a `uri` column, or holds a value of the wrong type.
     """
     with _reading(uri), open_file(uri, options) as file:
-        columns, raw_rows = _open_format(uri, file)
+        columns, read = _open_format(uri, file)
         check_columns(uri, columns)
         if summary is not None:
             summary.ignored_columns |= set(map(one_line, columns)) - set(COLUMNS)
-        reader = RowReader(uri, options)
-        yield from _batches(reader.row(where, values) for where, values in raw_rows)
+        yield from read(RowReader(uri, options))
 
 
 def check_columns(uri: str, columns: list[str]) -> None:
@@ -76,20 +78,40 @@ def open_parquet(uri: str, file: IO[bytes]) -> pq.ParquetFile:
 
 
 def parquet_rows(uri: str, parquet: pq.ParquetFile, columns: list[str]) -> Iterator[RawRow]:
-    """Yield the values of the columns of each row, holding one batch of rows: few where rows hold pictures.
+    """Yield the values of the columns of each row, holding one batch of rows: few where rows hold pictures."""
+    for n_before, batch in _record_batches(uri, parquet, columns):
+        yield from _raw_rows(uri, n_before, batch)
 
-    A column without any value in a batch may be left out of its rows.
-    """
-    fields = [parquet.schema_arrow.field(column).type for column in columns]
-    batch_size = _ROWS_A_BATCH if all(map(_is_small, fields)) else _PICTURES_A_BATCH
-    number = 0
-    with _reading_parquet(uri, lambda: f"Parquet after row {number}"):
+
+def _record_batches(uri: str, parquet: pq.ParquetFile, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Batches of rows, each with the number of rows before it."""
+    n_before = 0
+    with _reading_parquet(uri, lambda: f"Parquet after row {n_before}"):
+        has_pictures = any(_may_hold_pictures(parquet, column) for column in columns)
+        batch_size = _PICTURES_A_BATCH if has_pictures else _ROWS_A_BATCH
         for batch in parquet.iter_batches(batch_size=batch_size, columns=columns):
-            # A column without a value is left out of every row: most manifests fill two or three of twelve.
-            named = [n for n in columns if n in _ALWAYS_READ or batch.column(n).null_count < batch.num_rows]
-            for values in batch.select(named).to_pylist():
-                number += 1
-                yield f"row {number}", values
+            yield n_before, batch
+            n_before += len(batch)
+
+
+def _raw_rows(uri: str, n_before: int, batch: pa.RecordBatch) -> Iterator[RawRow]:
+    # A column without a value is left out of every row: most manifests fill two or three of twelve.
+    names = batch.schema.names
+    named = [n for n in names if n in _ALWAYS_READ or batch.column(n).null_count < batch.num_rows]
+    with _reading_parquet(uri, lambda: f"Parquet after row {n_before}"):
+        rows = batch.select(named).to_pylist()
+    return ((f"row {number}", values) for number, values in enumerate(rows, start=n_before + 1))
+
+
+def _parquet_batches(
+    uri: str, parquet: pq.ParquetFile, columns: list[str], reader: RowReader
+) -> Iterator[Sequence[ManifestRow]]:
+    for n_before, batch in _record_batches(uri, parquet, columns):
+        table = plain_table(batch)
+        if table is not None:
+            yield table
+        else:
+            yield from _batches(reader.row(where, values) for where, values in _raw_rows(uri, n_before, batch))
 
 
 def write_manifest(rows: Iterable[ManifestRow], uri: str, options: StorageOptions, *, replace: bool = False) -> int:
@@ -142,17 +164,18 @@ def _unreadable(uri: str, expected: str, error: Exception) -> ManifestError:
     return ManifestError(f"{public_uri(uri)}: cannot be read as {expected} ({reason}); write it again")
 
 
-def _open_format(uri: str, file: IO[bytes]) -> tuple[list[str], Iterator[RawRow]]:
-    """The column names, and the rows still to be read."""
+def _open_format(uri: str, file: IO[bytes]) -> tuple[list[str], _ReadRows]:
+    """The column names, and what reads the rows."""
     suffix = suffix_of_uri(uri)
     if suffix not in (".parquet", ".csv", ".jsonl"):
         raise ManifestError(f"{public_uri(uri)}: no manifest, expected a name that ends in {_SUFFIXES_TEXT}")
     if suffix == ".parquet":
         parquet = open_parquet(uri, file)
         names = parquet.schema_arrow.names
-        return names, parquet_rows(uri, parquet, [name for name in names if name in COLUMNS])
+        return names, partial(_parquet_batches, uri, parquet, [name for name in names if name in COLUMNS])
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    return _csv_format(uri, text) if suffix == ".csv" else _jsonl_format(uri, text)
+    columns, raw_rows = _csv_format(uri, text) if suffix == ".csv" else _jsonl_format(uri, text)
+    return columns, lambda reader: _batches(reader.row(where, values) for where, values in raw_rows)
 
 
 def _csv_format(uri: str, text: io.TextIOWrapper) -> tuple[list[str], Iterator[RawRow]]:
@@ -213,9 +236,16 @@ def _batches(rows: Iterable[ManifestRow]) -> Iterator[list[ManifestRow]]:
         yield batch
 
 
-def _is_small(kind: pa.DataType) -> bool:
-    """Numbers and texts: no column of pictures."""
-    return not (pa.types.is_struct(kind) or kind in (pa.binary(), pa.large_binary(), pa.binary_view()))
+def _may_hold_pictures(parquet: pq.ParquetFile, column: str) -> bool:
+    """A column of bytes with more in it than nulls: no more is read of a column chunk than its metadata says."""
+    kind = parquet.schema_arrow.field(column).type
+    if pa.types.is_struct(kind):
+        return True
+    if kind not in (pa.binary(), pa.large_binary(), pa.binary_view()):
+        return False
+    place = [parquet.metadata.schema.column(i).path for i in range(parquet.metadata.num_columns)].index(column)
+    groups = range(parquet.num_row_groups)
+    return any(parquet.metadata.row_group(i).column(place).total_compressed_size > _BYTES_OF_NULLS for i in groups)
 
 
 def _write_parquet(rows: Iterable[ManifestRow], file: IO[bytes], uri: str) -> int:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""From the raw values of one manifest line to a `ManifestRow`: types checked, relative names resolved."""
+"""From the raw values of manifest lines to rows: types checked, relative names resolved."""
 
 import math
 import posixpath
@@ -7,15 +7,20 @@ import reprlib
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipeline.storage import StorageOptions, join, locate
 from schemas.errors import ManifestError
 from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, is_web_address, public_uri
+from schemas.manifest_table import ManifestTable
 
 COLUMNS = tuple(MANIFEST_SCHEMA.names)
 _LARGEST = {"width": 2**31 - 1, "height": 2**31 - 1}
 _LARGEST_INT64 = 2**63 - 1
 _SHOWN_CHARACTERS = 200
 _INTEGERS = ("width", "height", "size_bytes", "byte_offset", "byte_length")
+_ALWAYS_THERE = ("image_id", "uri")
 _MISTYPED_ADDRESS = re.compile(r"\s+[A-Za-z][A-Za-z0-9+.-]*://")  # in CSV: `name, https://...`
 _TEXTS = ("etag", "vocabulary", "split")
 
@@ -85,6 +90,40 @@ class RowReader:
             return locate(below, self._options).path
         scheme, separator, path = below.partition("://")
         return scheme + separator + posixpath.normpath(path)
+
+
+def plain_table(batch: pa.RecordBatch) -> ManifestTable | None:
+    """The rows of a batch as columns, if `RowReader` would take every value as it is; else None.
+
+    Whatever is relative, of another type, empty, signed or wrong is left to `RowReader`, which is slower by far and
+    says of each row what is wrong with it.
+    """
+    names = batch.schema.names
+    if "image_id" not in names or any(batch.column(name).null_count for name in _ALWAYS_THERE):
+        return None
+    columns = [
+        _plain_column(batch.column(field.name), field) if field.name in names else pa.nulls(len(batch), field.type)
+        for field in MANIFEST_SCHEMA
+    ]
+    if any(column is None for column in columns):
+        return None
+    plain = pa.RecordBatch.from_arrays(columns, schema=MANIFEST_SCHEMA)
+    ranges = (plain.column("byte_offset").is_null(), plain.column("byte_length").is_null())
+    return ManifestTable.of(plain) if ranges[0].equals(ranges[1]) else None
+
+
+def _plain_column(values: pa.Array, field: pa.Field) -> pa.Array | None:
+    """The values in the type of a manifest's column; None if some are of another kind, out of range, or empty text."""
+    kind = values.type
+    if values.null_count == len(values):
+        return pa.nulls(len(values), field.type)
+    if field.name in _INTEGERS and pa.types.is_integer(kind):
+        found = pc.min_max(values).as_py()
+        is_plain = found["min"] >= 0 and found["max"] <= _LARGEST.get(field.name, _LARGEST_INT64)
+    else:
+        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        is_plain = field.type == pa.string() and is_text and pc.min(pc.binary_length(values)).as_py() > 0
+    return values.cast(field.type) if is_plain else None
 
 
 def _required(value: Any, column: str, where: str) -> str:

@@ -1,8 +1,9 @@
 """A Parquet file as a source: a manifest if it has a column `uri`, else rows that hold the pictures themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.sources.listing import SourceSummary
 from pipeline.sources.manifest import open_parquet, parquet_rows, read_manifest
@@ -15,7 +16,9 @@ IMAGE_COLUMNS = ("image", "bytes", "jpg", "jpeg", "png", "webp")
 ID_COLUMNS = ("image_id", "path", "id", "__key__")
 
 
-def list_parquet(uri: str, options: StorageOptions, summary: SourceSummary, stem: str) -> Iterator[ManifestRow]:
+def list_parquet(
+    uri: str, options: StorageOptions, summary: SourceSummary, stem: str
+) -> Iterator[Sequence[ManifestRow]]:
     """Yield the rows of a manifest, or a row for every row with a picture in it, in their order.
 
     A picture is a binary column, or a struct with `bytes` as Hugging Face writes it. `image_id` is taken from
@@ -26,22 +29,22 @@ def list_parquet(uri: str, options: StorageOptions, summary: SourceSummary, stem
     """
     with open_file(uri, options) as file:
         parquet = open_parquet(uri, file)
-        columns = parquet.schema_arrow.names
-        if "uri" not in columns:
-            image_column = _image_column(uri, parquet.schema_arrow)
-            id_column = next((column for column in ID_COLUMNS if column in columns), None)
-            wanted = [image_column] if id_column is None else [image_column, id_column]
-            for number, (where, values) in enumerate(parquet_rows(uri, parquet, wanted)):
-                where = f"{public_uri(uri)}: {where}"
-                image_id = (
-                    f"{stem}/{number}" if id_column is None else _image_id(values.get(id_column), id_column, where)
-                )
-                image = image_bytes(values.get(image_column), where)
-                # A row without bytes is an empty picture: it becomes a failed row, and is not left out.
-                yield ManifestRow(image_id, uri, size_bytes=len(image or b""), image=image or b"")
+        if "uri" not in parquet.schema_arrow.names:
+            yield from ([row] for row in _pictures(uri, parquet, stem))
             return
-    for batch in read_manifest(uri, options, summary):
-        yield from batch
+    yield from read_manifest(uri, options, summary)
+
+
+def _pictures(uri: str, parquet: pq.ParquetFile, stem: str) -> Iterator[ManifestRow]:
+    image_column = _image_column(uri, parquet.schema_arrow)
+    id_column = next((column for column in ID_COLUMNS if column in parquet.schema_arrow.names), None)
+    wanted = [image_column] if id_column is None else [image_column, id_column]
+    for number, (where, values) in enumerate(parquet_rows(uri, parquet, wanted)):
+        where = f"{public_uri(uri)}: {where}"
+        image_id = f"{stem}/{number}" if id_column is None else _image_id(values.get(id_column), id_column, where)
+        image = image_bytes(values.get(image_column), where)
+        # A row without bytes is an empty picture: it becomes a failed row, and is not left out.
+        yield ManifestRow(image_id, uri, size_bytes=len(image or b""), image=image or b"")
 
 
 def _image_column(uri: str, schema: pa.Schema) -> str:

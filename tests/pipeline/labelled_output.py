@@ -75,7 +75,7 @@ def write_output(
     digest = PlanDigest()
     options = record().options
     shards = cut_shards(
-        rows,
+        [rows],
         tuple(words),
         shard_size,
         lambda some, name: shard_identity(some, words[name].fingerprint, MODEL.fingerprint, options),

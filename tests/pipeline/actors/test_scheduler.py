@@ -47,7 +47,7 @@ def pictures(tmp_path_factory):
 
 def planned(pictures, output, shard_size=2):
     rows = [ManifestRow(path.name, str(path)) for path in sorted(pictures.iterdir())]
-    shards = cut_shards(rows, ("words",), shard_size, lambda r, _: f"shard-{r[0].image_id}")
+    shards = cut_shards([rows], ("words",), shard_size, lambda r, _: f"shard-{r[0].image_id}")
     return read_plan(write_plan(shards, str(output), STORAGE), str(output), STORAGE)
 
 
@@ -114,7 +114,7 @@ def test_a_model_that_keeps_dying_ends_the_job_with_one_line(pictures, tmp_path,
 def junk(n, output, shard_size, good=()):
     rows = [ManifestRow(f"{i}.jpg", str(output / f"gone-{i}.jpg")) for i in range(n)]
     rows += [ManifestRow(path.name, str(path)) for path in good]
-    shards = cut_shards(rows, ("words",), shard_size, lambda r, _: f"shard-{r[0].image_id}")
+    shards = cut_shards([rows], ("words",), shard_size, lambda r, _: f"shard-{r[0].image_id}")
     return read_plan(write_plan(shards, str(output), STORAGE), str(output), STORAGE)
 
 
@@ -160,7 +160,7 @@ def planned_values(values, output, shard_size):
         buffer = io.BytesIO()
         Image.fromarray(np.full((6, 9, 3), value, np.uint8)).save(buffer, "png")
         rows.append(ManifestRow(f"{i}.png", f"mem/{i}.png", image=buffer.getvalue()))
-    shards = cut_shards(rows, ("words",), shard_size, lambda r, _: f"shard-{r[0].image_id}")
+    shards = cut_shards([rows], ("words",), shard_size, lambda r, _: f"shard-{r[0].image_id}")
     return read_plan(write_plan(shards, str(output), STORAGE), str(output), STORAGE)
 
 

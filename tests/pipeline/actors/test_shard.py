@@ -69,7 +69,7 @@ class LightOrDark:
 def planned(tmp_path, images, shard_size=100):
     rows = [ManifestRow(f"{i}.png", f"mem/{i}.png", image=data) for i, data in enumerate(images)]
     files = write_plan(
-        cut_shards(rows, ("words",), shard_size, lambda r, _: f"id{r[0].image_id}"), str(tmp_path), STORAGE
+        cut_shards([rows], ("words",), shard_size, lambda r, _: f"id{r[0].image_id}"), str(tmp_path), STORAGE
     )
     return read_plan(files, str(tmp_path), STORAGE)
 
@@ -130,7 +130,7 @@ def test_a_picture_the_model_fails_on_is_one_failed_row_and_its_batch_is_labelle
 def test_bad_pictures_are_failed_rows_with_stage_and_kind(tmp_path):
     missing = ManifestRow("gone.png", str(tmp_path / "gone.png"))
     rows = [ManifestRow("a.png", "a", image=png(1)), missing, ManifestRow("big.png", "big", image=png(1, (40, 40)))]
-    files = write_plan(cut_shards(rows, ("words",), 9, lambda *_: "id"), str(tmp_path), STORAGE)
+    files = write_plan(cut_shards([rows], ("words",), 9, lambda *_: "id"), str(tmp_path), STORAGE)
     (ref,) = read_plan(files, str(tmp_path), STORAGE)
     result = runner(tmp_path, LightOrDark()).run(ShardOrder(ref))
     found = [(row["status"], row["error_stage"], row["error_kind"]) for row in read(tmp_path, ref)]
@@ -238,7 +238,7 @@ def test_a_picture_that_hangs_before_the_model_is_a_failed_row(tmp_path, monkeyp
     never = threading.Event()
     monkeypatch.setattr("pipeline.actors.stages.fetch", lambda row, _: never.wait() if row.image is None else row.image)
     rows = [ManifestRow("a.png", "a", image=png(1)), *(ManifestRow(f"{i}", f"slow/{i}") for i in range(6))]
-    files = write_plan(cut_shards(rows, ("words",), 9, lambda *_: "id"), str(tmp_path), STORAGE)
+    files = write_plan(cut_shards([rows], ("words",), 9, lambda *_: "id"), str(tmp_path), STORAGE)
     (ref,) = read_plan(files, str(tmp_path), STORAGE)
     runner(tmp_path, LightOrDark(), timeout_s=0.2).run(ShardOrder(ref))  # more of them than there are threads
     found = [(row["error_stage"], row["error_kind"], row["error_message"]) for row in read(tmp_path, ref)]

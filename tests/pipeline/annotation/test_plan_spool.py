@@ -22,7 +22,7 @@ def identify(shard_rows, vocabulary):
 
 
 def planned(folder, found, shard_size=2, vocabularies=("v", "w")):
-    files = write_plan(cut_shards(found, vocabularies, shard_size, identify), str(folder), STORAGE)
+    files = write_plan(cut_shards([found], vocabularies, shard_size, identify), str(folder), STORAGE)
     return read_plan(files, str(folder), STORAGE)
 
 

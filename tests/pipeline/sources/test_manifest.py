@@ -14,6 +14,7 @@ from pipeline.sources.manifest import read_manifest, write_manifest
 from pipeline.storage import StorageOptions
 from schemas.errors import ManifestError, OutputError
 from schemas.manifest import MANIFEST_SCHEMA, ManifestRow
+from schemas.manifest_table import ManifestTable
 
 OPTIONS = StorageOptions()
 SUFFIXES = [".parquet", ".csv", ".jsonl"]
@@ -224,6 +225,17 @@ def test_a_manifest_that_is_not_there(tmp_path, s3):
         read("s3://no-such-bucket/m.csv")
     with pytest.raises(ManifestError, match="not found"):
         read(s3.uri("m.parquet"))
+
+
+def test_parquet_is_read_as_columns_wherever_no_row_needs_a_look(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "_ROWS_A_BATCH", 2)
+    path = str(tmp_path / "m.parquet")
+    columns = {"uri": ["/a", "/b", "/c", "d"], "image_id": list("abcd"), "etag": ["x", None, "", None]}
+    pq.write_table(pa.table(columns | {"size_bytes": pa.array([1, 2, 3, 4], pa.uint16())}), path)
+    first, second = read_manifest(path, OPTIONS)
+    assert isinstance(first, ManifestTable)
+    assert list(first) == [ManifestRow("a", "/a", size_bytes=1, etag="x"), ManifestRow("b", "/b", size_bytes=2)]
+    assert second == [ManifestRow("c", "/c", size_bytes=3), ManifestRow("d", f"{tmp_path}/d", size_bytes=4)]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -272,7 +272,7 @@ def test_a_plan_is_read_though_a_tenth_of_all_requests_fails(s3, monkeypatch):
     rows = [ManifestRow(f"{i}.png", f"s3://b/{i}.png") for i in range(48)]
     with fault_proxy(s3.endpoint) as proxy, fresh_clients():
         options = StorageOptions(endpoint_url=proxy.endpoint)
-        shards = cut_shards(rows, ("words",), 1, lambda shard, _: shard[0].image_id)
+        shards = cut_shards([rows], ("words",), 1, lambda shard, _: shard[0].image_id)
         refs = read_plan(write_plan(shards, s3.uri("out"), options), s3.uri("out"), options)
         assert [read_shard_rows(ref, s3.uri("out"), options)[0].image_id for ref in refs] == [r.image_id for r in rows]
     assert set(proxy.faults) == set(FAULTS)
