@@ -1,4 +1,4 @@
-"""Reports as JSON files, for scripts."""
+"""Files that a command writes for its user: whole or not at all, and over nothing unless asked."""
 
 import json
 from typing import Any
@@ -28,12 +28,22 @@ def write_json(value: Any, uri: str, storage: StorageOptions, *, replace: bool) 
     Raises:
         OutputError: there is a file already, and `replace` is false; or storage refuses.
     """
-    data = json_text(value).encode("utf-8", "backslashreplace")
+    write_text(json_text(value), uri, storage, replace=replace)
+
+
+def write_text(text: str, uri: str, storage: StorageOptions, *, replace: bool) -> int:
+    """The same for any text, and the number of its bytes; half surrogate pairs, which are no UTF-8, are spelled."""
+    return write_data(text.encode("utf-8", "backslashreplace"), uri, storage, replace=replace)
+
+
+def write_data(data: bytes, uri: str, storage: StorageOptions, *, replace: bool) -> int:
+    """The same for any bytes."""
     with storing(uri):
         if replace:
             write_replace(uri, data, storage)
         elif not write_new(uri, data, storage):
             raise _taken(uri)
+    return len(data)
 
 
 def _taken(uri: str) -> OutputError:

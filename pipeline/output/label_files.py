@@ -6,7 +6,8 @@ that is damaged or no label file.
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -28,6 +29,7 @@ _PLAIN_COLUMNS = [
 _COLUMNS_OF_FEW_VALUES = ["vocabulary", "status", "error_stage", "error_kind", "classes.list.element.name"]
 _ROWS_A_WRITE = 16  # a page may end after so many rows; a mask can have megabytes
 _TAIL_BYTES = 2**17  # holds the footer of a shard with some 800 classes, so that one read is enough
+_BUFFER_BYTES = 2**20  # of a column, read at a time where only some rows are wanted
 _PARQUET_END_BYTES = 8  # the length of the footer, and "PAR1"
 _TOTALS = TypeAdapter(ShardTotals)
 
@@ -185,6 +187,42 @@ def rows_of(data: bytes, uri: str) -> list[LabelRow]:
         return [LabelRow(**row) for row in table.to_pylist()]
     except _DAMAGED as error:
         raise LabelFileError(uri, "Parquet that cannot be read") from error
+
+
+def read_columns(uri: str, options: StorageOptions, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a label file, and no bytes of the others but for what lies between them."""
+    with _open_labels(uri, options) as parquet:
+        return parquet.read(columns=list(columns), use_threads=False)
+
+
+def read_some_rows(uri: str, options: StorageOptions, positions: Collection[int]) -> Iterator[tuple[int, LabelRow]]:
+    """The rows at some positions of a label file, ascending, holding few others in memory meanwhile."""
+    last, start = max(positions, default=-1), 0
+    with _open_labels(uri, options) as parquet:
+        for batch in parquet.iter_batches(batch_size=_ROWS_A_WRITE, use_threads=False):
+            for k in range(batch.num_rows):
+                if start + k in positions:
+                    yield start + k, LabelRow(**batch.slice(k, 1).to_pylist()[0])
+            start += batch.num_rows
+            if start > last:
+                return
+
+
+@contextmanager
+def _open_labels(uri: str, options: StorageOptions) -> Iterator[pq.ParquetFile]:
+    """A label file opened for a part of it; what Arrow raises of its bytes becomes a LabelFileError."""
+    with open_file(uri, options, block_size=_TAIL_BYTES) as file:
+        try:
+            parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
+            if not parquet.schema_arrow.equals(LABEL_SCHEMA):
+                raise LabelFileError(uri, f"columns {', '.join(parquet.schema_arrow.names)}")
+            yield parquet
+        except OSError as error:
+            if type(error) is OSError and error.errno is None and error.__cause__ is None:
+                raise LabelFileError(uri, "Parquet that cannot be read") from error
+            raise  # storage's
+        except _DAMAGED as error:
+            raise LabelFileError(uri, "Parquet that cannot be read") from error
 
 
 def _read_end(uri: str, options: StorageOptions) -> bytes:

@@ -1,22 +1,22 @@
 """How far a job is, from one listing of its label files and their footers: also while it runs elsewhere."""
 
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
-from pipeline.output import FOOTER_THREADS, absolute_uri, storing
+from pipeline.output import absolute_uri, storing
 from pipeline.output.files import OutputFile, existing_job, files_below
-from pipeline.output.label_files import merge_totals, read_totals
+from pipeline.output.footers import each_totals
+from pipeline.output.label_files import merge_totals
 from pipeline.output.plan import read_plan
 from pipeline.output.run_log import last_run
-from pipeline.storage import STORAGE_ERRORS, StorageOptions, join
+from pipeline.storage import StorageOptions, join
 from pipeline.storage.lock import is_locked
-from schemas.errors import OutputError, one_line
+from schemas.errors import one_line
 from schemas.job import JobRecord
 from schemas.labels import FAILED, LABELLED, ShardTotals
 from schemas.layout import LABELS_FOLDER
@@ -24,7 +24,6 @@ from schemas.manifest import public_uri
 
 RATE_WINDOW_S = 600.0  # of the last activity, whenever that was
 
-_READS_AHEAD = 4  # footers a thread, read before they are asked for
 _VERIFY = "run `escnet verify`, which says what to do"
 
 
@@ -126,7 +125,7 @@ def _count(job: JobRecord, output: str, storage: StorageOptions) -> StatusReport
         elif file.name.endswith(".parquet"):
             n_foreign += 1
     unread: list[str] = []
-    totals = merge_totals(_totals(done, output, storage, unread))
+    totals = merge_totals(totals for _, totals in each_totals(done, output, storage, unread))
     counted = [done[each] for each in sorted(done.keys() - set(unread))]
     return StatusReport(
         output=public_uri(output),
@@ -141,31 +140,6 @@ def _count(job: JobRecord, output: str, storage: StorageOptions) -> StatusReport
         pictures_per_s=_pace((f.modified, n_rows[f.name.removesuffix(".parquet")]) for f in counted),
         last_published=max((file.modified for file in counted if file.modified is not None), default=None),
     )
-
-
-def _totals(shard_ids: Iterable[str], output: str, storage: StorageOptions, unread: list[str]) -> Iterator[ShardTotals]:
-    """The totals of each shard as they come; `unread` gets the ids of those without a readable footer."""
-
-    def read(shard_id: str) -> ShardTotals | None:
-        try:
-            return read_totals(join(output, f"{LABELS_FOLDER}/{shard_id}.parquet"), storage)
-        except (OutputError, *STORAGE_ERRORS):
-            return None
-
-    source = iter(shard_ids)
-    waiting: deque[tuple[str, Future[ShardTotals | None]]] = deque()
-    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
-        while True:
-            for shard_id in islice(source, FOOTER_THREADS * _READS_AHEAD - len(waiting)):
-                waiting.append((shard_id, pool.submit(read, shard_id)))
-            if not waiting:
-                return
-            shard_id, future = waiting.popleft()
-            found = future.result()
-            if found is None:
-                unread.append(shard_id)
-            else:
-                yield found
 
 
 def _pace(published: Iterable[tuple[float | None, int]]) -> float | None:

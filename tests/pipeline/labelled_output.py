@@ -63,12 +63,18 @@ Answers = dict[str, Answer | Failure]
 
 
 def write_output(
-    output: str, answers: dict[str, Answers], vocabularies: list[Vocabulary], *, shard_size: int = 2, n_done: int = 1000
+    output: str,
+    answers: dict[str, Answers],
+    vocabularies: list[Vocabulary],
+    *,
+    shard_size: int = 2,
+    n_done: int = 1000,
+    folder: str = "photos",
 ) -> None:
     """Write an output with these answers by vocabulary and image id, in which `n_done` shards are done."""
     words = {each.name: each for each in vocabularies}
     rows = [
-        ManifestRow(image_id, f"photos/{image_id}", vocabulary=name)
+        ManifestRow(image_id, f"{folder}/{image_id}", vocabulary=name)
         for name, found in answers.items()
         for image_id in found
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pipeline.output.status
+import pipeline.output.footers
 from pipeline.output.label_files import merge_totals, read_totals
 from pipeline.output.status import StatusReport, status, status_lines
 from pipeline.storage.lock import lock_output
@@ -116,8 +116,8 @@ def test_files_that_do_not_belong_or_cannot_be_read_are_told(tmp_path):
 
 
 def test_more_shards_than_are_read_ahead_are_all_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline.output.status, "FOOTER_THREADS", 1)
-    monkeypatch.setattr(pipeline.output.status, "_READS_AHEAD", 1)
+    monkeypatch.setattr(pipeline.output.footers, "FOOTER_THREADS", 1)
+    monkeypatch.setattr(pipeline.output.footers, "_READS_AHEAD", 1)
     output = written(tmp_path, 4, [3, 2, 1, 0])
     files = [str(path) for path in output.glob("labels/*")]
     assert status(str(output), STORAGE).totals == merge_totals(read_totals(file, STORAGE) for file in files)

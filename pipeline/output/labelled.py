@@ -1,0 +1,87 @@
+"""An output opened to look at its labels: its job, its vocabularies as used, and which shards are done."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.output import absolute_uri, done_shards, storing
+from pipeline.output.files import existing_job
+from pipeline.output.label_files import read_columns, read_some_rows
+from pipeline.output.plan import read_plan
+from pipeline.storage import StorageOptions, join
+from pipeline.vocabularies import load_vocabulary
+from schemas.errors import OutputError
+from schemas.job import JobRecord, ShardRef
+from schemas.labels import LabelRow
+from schemas.layout import LABELS_FOLDER, VOCABULARIES_FOLDER
+from schemas.manifest import public_uri
+from schemas.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class LabelledOutput:
+    """What `escnet annotate` wrote so far.
+
+    Args:
+        uri: the same place for every process; may hold secrets, `name` does not.
+        vocabularies: those of the job, as used, by name.
+        planned: all shards, in manifest order.
+        done: those of them whose label file is there, likewise.
+    """
+
+    uri: str
+    storage: StorageOptions
+    job: JobRecord
+    vocabularies: dict[str, Vocabulary]
+    planned: list[ShardRef]
+    done: list[ShardRef]
+
+    @property
+    def name(self) -> str:
+        """The URI without secrets."""
+        return public_uri(self.uri)
+
+    def columns(self, ref: ShardRef, columns: Sequence[str]) -> pa.Table:
+        """Some columns of a done shard; of the others nothing is read."""
+        uri = self._label_file(ref)
+        with storing(uri):
+            return read_columns(uri, self.storage, columns)
+
+    def rows(self, ref: ShardRef, positions: Collection[int] | None = None) -> Iterator[tuple[int, LabelRow]]:
+        """The label rows of a done shard, or those at some positions, with their position; few are held at a time."""
+        uri = self._label_file(ref)
+        with storing(uri):
+            yield from read_some_rows(uri, self.storage, range(ref.n_rows) if positions is None else positions)
+
+    def _label_file(self, ref: ShardRef) -> str:
+        return join(self.uri, f"{LABELS_FOLDER}/{ref.shard_id}.parquet")
+
+
+def open_labelled(output: str, storage: StorageOptions) -> LabelledOutput:
+    """Open an output in which something is labelled.
+
+    Raises:
+        OutputError: there is no output, nothing is labelled yet, or a file of it was changed or cannot be read.
+    """
+    uri = absolute_uri(output, storage)
+    job = existing_job(uri, storage)
+    vocabularies = {
+        name: _vocabulary(uri, name, fingerprint, storage) for name, fingerprint in job.vocabularies.items()
+    }
+    planned = read_plan(job.manifest.files, uri, storage)
+    names = done_shards(uri, storage)
+    done = [ref for ref in planned if ref.shard_id in names]
+    if not done:
+        raise OutputError(
+            f"{public_uri(uri)}: none of its {len(planned):,} shards is labelled yet; run `escnet annotate` first"
+        )
+    return LabelledOutput(uri, storage, job, vocabularies, planned, done)
+
+
+def _vocabulary(output: str, name: str, fingerprint: str, storage: StorageOptions) -> Vocabulary:
+    uri = join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
+    vocabulary = load_vocabulary(uri, storage)
+    if vocabulary.fingerprint != fingerprint:
+        raise OutputError(f"{public_uri(uri)}: was changed after the labels were made; put the original back")
+    return vocabulary

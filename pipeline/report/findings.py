@@ -1,0 +1,111 @@
+"""What of a run a person should know first: the figures at the top of a report, and what stands out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.output.labelled import LabelledOutput
+from pipeline.report.class_facts import ClassFacts
+from pipeline.report.scores import MeasuredScores
+from pipeline.report.survey import Survey
+
+_NAMED = 5  # classes in a sentence
+_NOT_RARE = 0.001  # of all pixels: less is no class of which much can be said
+_DOMINANT = 0.5
+_MANY_FAILED = 0.01
+_MUCH_IGNORED = 0.2
+
+
+def figures(labels: LabelledOutput, found: Survey) -> list[dict[str, Any]]:
+    """Name, value and note of each."""
+    totals = found.totals
+    n_failed = sum(totals.failed.values())
+    n_classes = sum(len(words.vocabulary.classes) for words in found.words.values())
+    n_found = sum(len(words.totals.classes) for words in found.words.values())
+    confidence = _mean_confidence(found)
+    planned = labels.job.manifest.n_rows
+    return [
+        _figure("Labelled", f"{totals.labelled:,}", f"of {planned:,} pictures"),
+        _figure(
+            "Failed", f"{n_failed:,}", f"{n_failed / totals.rows:.1%} of those done" if totals.rows else "none done"
+        ),
+        _figure("Mean confidence", "none" if confidence is None else f"{confidence:.3f}", "of labelled pixels"),
+        _figure("Ignored", f"{_ignored(found):.1%}", "of all pixels"),
+        _figure("Classes found", f"{n_found:,}", f"of {n_classes:,}"),
+    ]
+
+
+def findings(
+    labels: LabelledOutput,
+    found: Survey,
+    pictures: Sequence[dict[str, Any]],
+    measured: MeasuredScores | None,
+    vocabularies: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Sentences, the worst first: `kind` is "bad" or "fact", `links` lead to classes."""
+    classes = [(words["index"], fact) for words in vocabularies for fact in words["classes"]]
+    said = _about_the_run(labels, found, pictures)
+    frequent = [each for each in classes if each[1].fraction >= _NOT_RARE and each[1].confidence is not None]
+    unsure = sorted(frequent, key=lambda each: (each[1].confidence, each[1].id))[:_NAMED]
+    if len(frequent) > 1:
+        said.append(_finding("fact", "The model is least sure of", unsure, _confidence_text))
+    if measured is not None:
+        scored = sorted((each for each in classes if each[1].iou is not None), key=lambda each: each[1].iou)
+        if len(scored) > 1:
+            said.append(_finding("fact", "Lowest IoU:", scored[:_NAMED], lambda fact: f"{fact.name} {fact.iou_text}"))
+    dominant = [each for each in classes if each[1].fraction > _DOMINANT]
+    if dominant:
+        said.append(_finding("bad", "More than half of all pixels are", dominant, lambda f: f"{f.name} {f.share}"))
+    absent = [each for each in classes if not each[1].pixels]
+    if absent:
+        more = f" (the first of {len(absent):,})" if len(absent) > _NAMED else ""
+        said.append(_finding("fact", f"Never found{more}:", absent[:_NAMED], lambda fact: fact.name))
+    return sorted(said, key=lambda each: each["kind"] != "bad")
+
+
+def _about_the_run(labels: LabelledOutput, found: Survey, pictures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    totals, planned = found.totals, labels.job.manifest.n_rows
+    n_failed = sum(totals.failed.values())
+    said = []
+    if labels.job.model.is_random:
+        said.append(_finding("bad", "The model's weights are random: these labels are noise."))
+    if totals.rows < planned:
+        said.append(_finding("bad", f"Not finished: {totals.rows:,} of {planned:,} pictures are done."))
+    if found.unread:
+        said.append(
+            _finding("bad", f"{len(found.unread):,} label files cannot be read and are left out; run escnet verify.")
+        )
+    if n_failed:
+        kind = "bad" if n_failed > _MANY_FAILED * totals.rows else "fact"
+        link = {"href": "#failures", "text": "see why"}
+        said.append({"kind": kind, "text": f"{n_failed:,} of {totals.rows:,} pictures failed:", "links": [link]})
+    if _ignored(found) > _MUCH_IGNORED:
+        said.append(
+            _finding("bad", f"{_ignored(found):.1%} of all pixels are ignored: no class was sure enough of them.")
+        )
+    n_missing = sum(each["image"] is None for each in pictures)
+    if n_missing:
+        which = f"{n_missing:,} of the {len(pictures):,} pictures shown"
+        said.append(_finding("bad", f"{which} could not be fetched again; their labels are shown alone."))
+    return said
+
+
+def _figure(name: str, value: str, note: str) -> dict[str, Any]:
+    return {"name": name, "value": value, "note": note}
+
+
+def _finding(kind: str, text: str, classes: Sequence[tuple[int, ClassFacts]] = (), say: Any = None) -> dict[str, Any]:
+    links = [{"href": f"#class/{index}/{fact.id}", "text": say(fact)} for index, fact in classes]
+    return {"kind": kind, "text": text, "links": links}
+
+
+def _confidence_text(fact: ClassFacts) -> str:
+    return f"{fact.name} {fact.confidence:.2f}"
+
+
+def _ignored(found: Survey) -> float:
+    return found.totals.ignored_pixels / found.totals.pixels if found.totals.pixels else 0.0
+
+
+def _mean_confidence(found: Survey) -> float | None:
+    pixels = sum(float(words.sampled_pixels.sum()) for words in found.words.values())
+    return sum(float(words.confidence_sum.sum()) for words in found.words.values()) / pixels if pixels else None

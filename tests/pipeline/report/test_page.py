@@ -1,0 +1,162 @@
+"""The page in a real browser: it loads nothing, and sliders, sheets, hover and classes do what they say."""
+
+import pytest
+
+from pipeline.report import write_report
+from tests.browser import browser
+from tests.pipeline.report.output import NASTY, write_pictures
+
+__all__ = ["browser"]
+
+DRAWN = "return [...document.querySelectorAll('%s')].every((each) => each.dataset.drawn)"
+PIXEL = """
+const at = arguments[0].getContext("2d").getImageData(arguments[1], arguments[2], 1, 1).data;
+return [at[0], at[1], at[2]];
+"""
+HATCHES = ([0x2B] * 3, [0x57] * 3)
+LAND = [200, 120, 40]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    write_report(write_pictures(folder), str(folder / "r.html"))
+    return f"file://{folder}/r.html"
+
+
+@pytest.fixture
+def opened(browser, page):
+    """The page, freshly opened and drawn."""
+    browser.get("about:blank")
+    browser.get(page)
+    wait(browser, "#sheet canvas")
+    return browser
+
+
+def wait(driver, canvases):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(driver, 20).until(lambda d: d.execute_script(DRAWN % canvases))
+
+
+def until(driver, condition):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(driver, 20).until(condition)
+
+
+def find(driver, selector):
+    return driver.find_element("css selector", selector)
+
+
+def canvas_of(driver, name):
+    cards = driver.find_elements("css selector", "#sheet .card")
+    return next(c for c in cards if find(c, ".name").text == name).find_element("css selector", "canvas")
+
+
+def show(driver, view):
+    find(driver, f"input[value={view}] + span").click()
+    until(
+        driver, lambda d: d.execute_script(f"return document.querySelector('#sheet canvas').dataset.drawn === '{view}'")
+    )
+
+
+def move_threshold(driver, steps):
+    from selenium.webdriver import Keys
+
+    find(driver, "#threshold").send_keys(Keys.HOME, *[Keys.ARROW_RIGHT] * steps)
+    until(driver, lambda d: find(d, "#threshold-value").text == f"{steps / 100:.2f}")
+
+
+def hover(driver, canvas, x, y):
+    """Point at a pixel of a picture of 32 x 24; what is said of it."""
+    from selenium.webdriver import ActionChains
+
+    size = canvas.size
+    scale = min(size["width"] / 32, size["height"] / 24)
+    ActionChains(driver).move_to_element_with_offset(
+        canvas, round((x + 0.5 - 16) * scale), round((y + 0.5 - 12) * scale)
+    ).perform()
+    tooltip = find(driver, "#tooltip")
+    until(driver, lambda _: tooltip.is_displayed() and tooltip.text)
+    return " ".join(tooltip.text.split())
+
+
+def test_nothing_is_loaded_and_no_error_is_logged(opened):
+    assert opened.execute_script("return performance.getEntriesByType('resource').map((each) => each.name)") == []
+    assert opened.get_log("browser") == []
+
+
+def test_labels_are_drawn_in_the_colours_of_the_words(opened):
+    show(opened, "labels")
+    canvas = canvas_of(opened, "a.png")
+    assert opened.execute_script(PIXEL, canvas, 3, 3) == LAND
+    assert opened.execute_script(PIXEL, canvas, 28, 3) in HATCHES
+
+
+def test_the_threshold_shows_what_would_be_ignored(opened):
+    show(opened, "labels")
+    canvas = canvas_of(opened, "a.png")
+    before = opened.execute_script(PIXEL, canvas, 3, 3)
+    move_threshold(opened, 80)  # land has exactly 0.80: it stays
+    kept = opened.execute_script(PIXEL, canvas, 3, 3)
+    move_threshold(opened, 81)
+    until(opened, lambda d: d.execute_script(PIXEL, canvas, 3, 3) in HATCHES)
+    assert (before, kept) == (LAND, LAND)
+    # Of five pictures: two are all ignored by then (c and gone), a too; d has 0.9, the last one 1.
+    assert "60.0% of the 5 random pictures would be ignored; now it is 30.0%" in find(opened, "#threshold-note").text
+    land = find(opened, "[data-class='0/0'] .lost").text
+    assert land == "33.3%"  # half of a.png by the whole of d.png besides
+
+
+def test_hover_says_class_and_confidence(opened):
+    canvas = canvas_of(opened, "a.png")
+    assert hover(opened, canvas, 3, 3) == "land 0.80"
+    assert hover(opened, canvas, 28, 3) == "water <i> 0.20 ignored"
+    move_threshold(opened, 90)
+    assert hover(opened, canvas, 3, 3) == "land 0.80 would be ignored"
+    assert hover(opened, canvas_of(opened, "c.png"), 3, 3) == "fog 0.50 distractor, ignored"
+
+
+def test_opacity_blends_picture_and_labels(opened):
+    from selenium.webdriver import Keys
+
+    canvas = canvas_of(opened, "a.png")
+    mixed = opened.execute_script(PIXEL, canvas, 3, 3)
+    find(opened, "#opacity").send_keys(Keys.END)
+    until(opened, lambda d: d.execute_script(PIXEL, canvas, 3, 3) == LAND)
+    assert mixed == pytest.approx([0.55 * c + 0.45 * 128 for c in LAND], abs=3)
+
+
+def test_a_sheet_is_shown_by_its_tab(opened):
+    find(opened, "#tab-ignored").click()
+    wait(opened, "#sheet canvas")
+    names = [each.text for each in opened.find_elements("css selector", "#sheet .name")]
+    assert names == ["c.png", "a.png"]
+
+
+def test_a_picture_in_large_has_its_legend(opened):
+    canvas_of(opened, "a.png").click()
+    wait(opened, "#viewer canvas")
+    assert find(opened, "#viewer-title").text == "a.png"
+    assert len(opened.find_elements("css selector", "#viewer canvas")) == 3
+    assert find(opened, "#viewer-legend").text.split("\n") == ["land", "50.0%, 0.80"]
+
+
+def test_a_class_has_a_page_of_its_own(opened, page):
+    opened.get(f"{page}#class/0/7")
+    wait(opened, "#class-sheet canvas")
+    assert find(opened, "#class-name").text == "water <i>"
+    assert find(opened, "#class-about").text == "id 7 · kept from confidence 0.4"
+    assert [each.text for each in opened.find_elements("css selector", "#class-sheet .name")] == [NASTY]
+    assert not find(opened, "#overview").is_displayed()
+    find(opened, ".crumbs a").click()
+    until(opened, lambda d: find(d, "#overview").is_displayed())
+
+
+def test_the_table_of_classes_is_sorted_and_searched(opened):
+    rows = "#classes [data-class] a"
+    find(opened, "th[data-sort=text] button").click()
+    assert [each.text for each in opened.find_elements("css selector", rows)] == ["land", "moon", "sky", "water <i>"]
+    find(opened, "#find-class").send_keys("WAT")
+    assert [each.text for each in opened.find_elements("css selector", rows) if each.text] == ["water <i>"]
