@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from escnet.config import ModelConfig
 from escnet.prompts import make_prompts
-from escnet.sam import SamBlock, encode_prompts
+from escnet.sam import SamBlock, dense_basis, dense_position, encode_prompts
 from escnet.vlf import LanguageSummary, VisionLanguageFusion
+from escnet.windows import Windows
 
 
 class EscBlock(nn.Module):
@@ -34,16 +35,24 @@ class EscBlock(nn.Module):
             nn.init.zeros_(self.to_correlation.weight)
             nn.init.zeros_(self.to_correlation.bias)
 
-    def segment(self, correlation: Tensor, image: Tensor, position: Tensor, prompt_encoder: PromptEncoder) -> Tensor:
+    @property
+    def windows(self) -> Windows:
+        """The order of the patches within a block."""
+        return self.vlf.vision.windows
+
+    def project(self, patches: Tensor) -> Tensor:
+        """CLIP's patches (B, C, h, w) in SAM's channels and the order of `windows`, (B, n, E)."""
+        return self.windows.to_tokens(self.sam.project(patches)).transpose(1, 2).contiguous()
+
+    def segment(self, correlation: Tensor, image: Tensor, prompt_encoder: PromptEncoder) -> Tensor:
         """SAM's view of the image for each of k classes.
 
         Args:
             correlation: (B, k, h, w).
-            image: (B, E, h, w), the patches in SAM's channels.
-            position: (1, E, h, w), SAM's positional encoding.
+            image: (B, n, E) from `project`.
 
         Returns:
-            (B, k, h, w, E).
+            (B, k, n, E).
         """
         prompts = make_prompts(
             correlation.flatten(0, 1),
@@ -53,29 +62,31 @@ class EscBlock(nn.Module):
             iterations=self.config.kmeans_iterations,
         )
         sparse, dense = encode_prompts(prompt_encoder, prompts)
-        features = self.sam(image, position, sparse, dense)  # (B*k, E, h, w)
-        return features.permute(0, 2, 3, 1).unflatten(0, correlation.shape[:2])
+        position, dense = (self.windows.to_tokens(each).mT for each in (dense_position(prompt_encoder), dense))
+        features = self.sam(image, position, sparse, dense, dense_basis(prompt_encoder))  # (B*k, n, E)
+        return features.unflatten(0, correlation.shape[:2])
 
     def refine(self, correlation: Tensor, features: Tensor, summary: LanguageSummary) -> Tensor:
         """Hidden features of k classes.
 
         Args:
             correlation: (B, k, h, w).
-            features: (B, k, h, w, E) from `segment`, or their mean over all classes, (B, 1, h, w, E).
+            features: (B, k, n, E) from `segment`, or their mean over all classes, (B, 1, n, E).
             summary: of the whole vocabulary.
 
         Returns:
-            (B, k, h, w, d).
+            (B, k, n, d).
         """
-        return self.vlf(correlation, self.fuse(features), summary)
+        return self.vlf(self.windows.to_tokens(correlation), self.fuse(features), summary)
 
     def next_correlation(self, correlation: Tensor, hidden: Tensor) -> Tensor:
         """The correlation that leaves the block, (B, k, h, w), in the precision it came in."""
-        return correlation + self.to_correlation(hidden).squeeze(-1).to(correlation.dtype)
+        change = self.to_correlation(hidden).squeeze(-1).to(correlation.dtype)  # (B, k, n)
+        return correlation + self.windows.to_grid(change)
 
 
 def mean_over_classes(parts: Iterable[Tensor], n_classes: int) -> Tensor:
-    """Class fusion `mean`: one (B, 1, h, w, E) from the features (B, k, h, w, E) of all parts.
+    """Class fusion `mean`: one (B, 1, n, E) from the features (B, k, n, E) of all parts.
 
     The shared convolution is linear, so `EscBlock.refine` may apply it after the mean.
     """

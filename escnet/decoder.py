@@ -70,8 +70,11 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(config.decoder_dims[-1], 1, kernel_size=3, padding=1)
 
     def guide(self, taps: Sequence[Tensor]) -> list[Tensor]:
-        """The guidance of each stage from the taps (B, width, h, w), coarse stage first."""
-        return [guidance(tap) for guidance, tap in zip(self.guidance, taps, strict=True)]
+        """The guidance of each stage from the taps (B, width, h, w), coarse stage first, channels last."""
+        return [
+            guidance(tap).contiguous(memory_format=torch.channels_last)
+            for guidance, tap in zip(self.guidance, taps, strict=True)
+        ]
 
     def forward(self, hidden: Tensor, guidance: Sequence[Tensor]) -> Tensor:
         """Logits of k classes.

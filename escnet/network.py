@@ -20,7 +20,7 @@ from escnet.clip import build_clip, dense_features, encode_text
 from escnet.config import ModelConfig
 from escnet.correlation import correlate
 from escnet.decoder import Decoder
-from escnet.sam import build_prompt_encoder, dense_position
+from escnet.sam import build_prompt_encoder
 from escnet.vlf import LanguageSummary
 
 
@@ -29,7 +29,7 @@ class ImageFeatures:
     """All that depends on the pictures alone.
 
     patches: (B, C, h, w) float32, CLIP's dense features F_v, any norm.
-    sam_inputs: for each block (B, E, h, w), the patches in SAM's channels.
+    sam_inputs: for each block (B, h*w, E), the patches in SAM's channels, in the order of `windows.py`.
     guidance: for each decoder stage (B, stage width, 2h, 2w) and (B, stage width, 4h, 4w).
     """
 
@@ -65,7 +65,7 @@ class EscNet(nn.Module):
     def encode_image(self, pixels: Tensor) -> ImageFeatures:
         """(B, 3, S, S) float, already normalised with the configuration's mean and std."""
         patches, taps = dense_features(self.clip, pixels, self.config)
-        sam_inputs = [block.sam.project(patches) for block in self.blocks]
+        sam_inputs = [block.project(patches) for block in self.blocks]
         return ImageFeatures(patches.float(), sam_inputs, self.decoder.guide(taps))
 
     def encode_patches(self, pixels: Tensor) -> Tensor:
@@ -113,9 +113,8 @@ class EscNet(nn.Module):
 
         The classes of a part may be others in each picture: all that a block knows of a class is its correlation.
         """
-        position = dense_position(self.prompt_encoder)
         for block, sam_input, summary in zip(self.blocks, image.sam_inputs, summaries, strict=True):
-            hidden = self._run_block(block, parts, sam_input, position, summary)
+            hidden = self._run_block(block, parts, sam_input, summary)
             if block is self.blocks[-1]:
                 yield from map(partial(self._decode, image.guidance), hidden)
             else:
@@ -126,17 +125,18 @@ class EscNet(nn.Module):
         return self.logits(self.encode_image(pixels), self.prepare_text(embeddings))
 
     def _run_block(
-        self, block: EscBlock, parts: Sequence[Tensor], sam_input: Tensor, position: Tensor, summary: LanguageSummary
+        self, block: EscBlock, parts: Sequence[Tensor], sam_input: Tensor, summary: LanguageSummary
     ) -> Iterator[Tensor]:
-        """Hidden features (B, k, h, w, d) for each part of a correlation, computed when it is asked for."""
-        features: Iterator[Tensor] = (block.segment(part, sam_input, position, self.prompt_encoder) for part in parts)
+        """Hidden features (B, k, h*w, d) for each part of a correlation, computed when it is asked for."""
+        features: Iterator[Tensor] = (block.segment(part, sam_input, self.prompt_encoder) for part in parts)
         if self.config.fusion == "mean":
             features = repeat(mean_over_classes(features, sum(part.shape[1] for part in parts)))
         return map(partial(block.refine, summary=summary), parts, features)
 
     def _decode(self, guidance: Sequence[Tensor], hidden: Tensor) -> Tensor:
-        """(B, k, h, w, d) to logits (B, k, 4h, 4w)."""
-        return self.decoder(hidden.flatten(0, 1).permute(0, 3, 1, 2), guidance)
+        """(B, k, h*w, d) to logits (B, k, 4h, 4w)."""
+        hidden = self.blocks[-1].windows.to_grid(hidden.flatten(0, 1), dim=1)  # (B*k, h, w, d)
+        return self.decoder(hidden.permute(0, 3, 1, 2), guidance)
 
 
 _PARTS: dict[str, Callable[[str], bool]] = {

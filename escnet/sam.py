@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from escnet.config import ModelConfig
 from escnet.prompts import Prompts
+from escnet.two_way import two_way_layer
 
 
 def build_prompt_encoder(config: ModelConfig) -> PromptEncoder:
@@ -28,22 +29,34 @@ def build_prompt_encoder(config: ModelConfig) -> PromptEncoder:
 
 
 def encode_prompts(encoder: PromptEncoder, prompts: Prompts) -> tuple[Tensor, Tensor]:
-    """One sparse and one dense embedding per class.
+    """One sparse and one dense embedding per class, the dense one as coordinates of `dense_basis`.
+
+    SAM's dense embedding ends in a 1x1 convolution of a few channels to E. That is left to the block, which adds the
+    image in the same pass.
 
     Returns:
-        (M, N_o + 1, C), SAM's own padding point last, and (M, C, h, w), SAM's no-mask embedding for an empty class.
+        (M, N_o + 1, E), SAM's own padding point last, and (M, R, h, w): SAM's mask channels and 1, or, of an empty
+        class, zeros and 1 for SAM's no-mask embedding.
     """
+    is_empty = prompts.is_empty.view(-1, 1, 1, 1).float()
     # Never in half precision: 2 pi x would be rounded to a tenth of a turn.
     with torch.autocast(prompts.points.device.type, enabled=False):
-        sparse, dense = encoder(points=(prompts.points, prompts.labels), boxes=None, masks=prompts.masks)
-    no_mask = encoder.no_mask_embed.weight.view(1, -1, 1, 1)
-    return sparse, torch.where(prompts.is_empty.view(-1, 1, 1, 1), no_mask, dense)
+        sparse, _ = encoder(points=(prompts.points, prompts.labels), boxes=None, masks=None)
+        channels = encoder.mask_downscaling[:-1](prompts.masks) * (1 - is_empty)
+    ones = is_empty.expand(-1, 1, *channels.shape[2:])
+    return sparse, torch.cat([channels, 1 - ones, ones], dim=1)
+
+
+def dense_basis(encoder: PromptEncoder) -> Tensor:
+    """(R, E): what each channel of the dense coordinates from `encode_prompts` stands for."""
+    last = encoder.mask_downscaling[-1]
+    return torch.cat([last.weight.flatten(1).T, last.bias.unsqueeze(0), encoder.no_mask_embed.weight])
 
 
 def dense_position(encoder: PromptEncoder) -> Tensor:
-    """SAM's positional encoding of the grid, (1, C, h, w)."""
+    """SAM's positional encoding of the grid, (E, h, w)."""
     with torch.autocast(encoder.no_mask_embed.weight.device.type, enabled=False):
-        return encoder.get_dense_pe()
+        return encoder.get_dense_pe().squeeze(0)
 
 
 class SamBlock(nn.Module):
@@ -68,28 +81,29 @@ class SamBlock(nn.Module):
         """CLIP's patches (B, C, h, w) in SAM's channels, (B, E, h, w); the same for all classes."""
         return self.image_projection(patches)
 
-    def forward(self, image: Tensor, position: Tensor, sparse: Tensor, dense: Tensor) -> Tensor:
-        """The image as the prompts of each class leave it.
+    def forward(self, image: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, basis: Tensor) -> Tensor:
+        """The image as the prompts of each class leave it. The patches may come in any order.
 
         Args:
-            image: (B, E, h, w) from `project`.
-            position: (1, E, h, w) from `dense_position`.
+            image: (B, n, E) patches from `project`.
+            position: (n, E), from `dense_position` in the order of the patches.
             sparse: (B*k, N, E) prompt embeddings of k classes, those of an image together.
-            dense: (B*k, E, h, w).
+            dense: (B*k, n, R) coordinates of the dense embeddings.
+            basis: (R, E) from `dense_basis`.
 
         Returns:
-            (B*k, E, h, w), a view with the channels last.
+            (B*k, n, E).
         """
-        n, _, h, w = dense.shape
         output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([output_tokens.expand(n, -1, -1).to(sparse.dtype), sparse], dim=1)
-        keys = _as_tokens(dense).unflatten(0, (image.shape[0], -1)) + _as_tokens(image).unsqueeze(1)
-        queries, keys = tokens, keys.flatten(0, 1).contiguous()  # (B*k, h*w, E)
-        key_pe = _as_tokens(position)
+        first = torch.cat([output_tokens.expand(len(sparse), -1, -1).to(sparse.dtype), sparse], dim=1)
+        tokens, keys = first, self._with_masks(image, dense, basis)
         for layer in self.transformer.layers:
-            queries, keys = layer(queries=queries, keys=keys, query_pe=tokens, key_pe=key_pe)
-        return keys.transpose(1, 2).unflatten(-1, (h, w))
+            tokens, keys = two_way_layer(layer, tokens, keys, first, position)
+        return keys
 
-
-def _as_tokens(grid: Tensor) -> Tensor:
-    return grid.flatten(2).transpose(1, 2)  # (n, E, h, w) -> (n, h*w, E)
+    def _with_masks(self, image: Tensor, dense: Tensor, basis: Tensor) -> Tensor:
+        """The image and, added to it, the dense embedding of each class: (B*k, n, E)."""
+        n_classes = len(dense) // len(image)
+        images = image.float().unsqueeze(1).expand(-1, n_classes, -1, -1).flatten(0, 1)  # (B*k, n, E)
+        with torch.autocast(image.device.type, enabled=False):
+            return torch.baddbmm(images, dense, basis.expand(len(dense), -1, -1))

@@ -25,6 +25,8 @@ _SPREAD_FLOOR = 0.01  # of the largest variance: directions below it are noise, 
 Trainable = Literal["all", "paper", "blocks"]
 
 _NEW_PARTS = re.compile(r"blocks\.\d+\.(sam\.image_projection|fuse|vlf|to_correlation)\.|decoder\.")
+# The result of the last attention is not used, and what keys have in common is lost in the softmax.
+_NO_EFFECT = re.compile(r".*(final_attn_token_to_image|norm_final|cross_attn_\w+\.k_proj\.bias)")
 _SAM_ATTENTION = re.compile(r"blocks\.\d+\.sam\.transformer\.layers\.\d+\.\w*attn\w*\.")
 _CLIP_ATTENTION = re.compile(r"clip\.(visual\.)?transformer\.resblocks\.\d+\.attn\.in_proj_(weight|bias)$")
 _TEXT_TOWER = re.compile(r"clip\.(transformer|token_embedding|positional_embedding|ln_final|text_projection)\b")
@@ -96,6 +98,7 @@ def parameter_groups(
         is_attention = trainable == "paper" and any(
             pattern.match(name) for pattern in (_SAM_ATTENTION, _CLIP_ATTENTION, _CLIP_POSITION)
         )
+        is_attention = is_attention and not _NO_EFFECT.match(name)
         parameter.requires_grad_(is_new or is_attention)
         if is_new and _TEXT_TOWER.match(name):
             text.append(parameter)
@@ -228,8 +231,7 @@ def _places_in(classes: Tensor, target: Tensor, n_all: int) -> Tensor:
 
 def _is_useful(name: str, trainable: Trainable) -> bool:
     frozen = ("prompt_encoder.", "clip.") if trainable == "blocks" else ("prompt_encoder.",)
-    has_effect = "final_attn_token_to_image" not in name and "norm_final" not in name
-    return has_effect and not name.startswith(frozen)
+    return not _NO_EFFECT.match(name) and not name.startswith(frozen)
 
 
 def _without_keys(gradient: Tensor) -> Tensor:

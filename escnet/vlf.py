@@ -9,11 +9,12 @@ attention is Katharopoulos et al. 2020 (arXiv:2006.16236) with elu + 1; a pre-no
 from dataclasses import dataclass
 
 import torch
-from timm.models.swin_transformer import WindowAttention, window_partition, window_reverse
+from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from escnet.config import ModelConfig
+from escnet.windows import Windows
 
 FFN_RATIO = 4  # hidden width of both FFNs, in units of d
 
@@ -36,30 +37,25 @@ class VisionAttention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d, width = config.hidden_dim, config.hidden_dim + config.sam.embed_dim
-        self.window_hw = tuple(_even_window(side, config.window_size) for side in config.grid_hw)
+        self.windows = Windows(config.grid_hw, config.window_size)
         self.embed = nn.Linear(1, d)  # a 1x1 convolution, channels last
         self.norm = nn.LayerNorm(width)
         self.attention = WindowAttention(
-            width, config.attention_heads, head_dim=d // config.attention_heads, window_size=self.window_hw
+            width, config.attention_heads, head_dim=d // config.attention_heads, window_size=self.windows.window_hw
         )
         self.attention.fused_attn = True  # timm's other path: a third less time on a CPU
         self.ffn = _ffn(width, d)
-        self.register_buffer("padding_mask", _padding_mask(config.grid_hw, self.window_hw), persistent=False)
 
     def forward(self, correlation: Tensor, features: Tensor) -> Tensor:
-        """(B, k, h, w) correlation and (B, k, h, w, E) features, or (B, 1, h, w, E), to (B, k, h, w, d)."""
-        b, k, h, w = correlation.shape
+        """(B, k, n) correlation and (B, k, n, E) features, or (B, 1, n, E), to (B, k, n, d)."""
+        b, k, _ = correlation.shape
         # Never in half precision: the bias is of size 1 and would take the last digits of the small cosines beside it.
         with torch.autocast(correlation.device.type, enabled=False):
             embedded = self.embed(correlation.float().unsqueeze(-1))
-        features = features.expand(-1, k, -1, -1, -1).to(embedded.dtype)
-        x = self.norm(torch.cat([embedded, features], dim=-1)).flatten(0, 1)  # (B*k, h, w, width)
-        pad_h, pad_w = -h % self.window_hw[0], -w % self.window_hw[1]
-        padded = F.pad(x, (0, 0, 0, pad_w, 0, pad_h)) if pad_h or pad_w else x
-        windows = window_partition(padded, self.window_hw).flatten(1, 2)  # (B*k * windows, area, width)
-        windows = self.attention(windows, mask=self.padding_mask).unflatten(1, self.window_hw)
-        attended = window_reverse(windows, self.window_hw, h + pad_h, w + pad_w)
-        return self.ffn(x + attended[:, :h, :w]).unflatten(0, (b, k))
+        features = features.expand(-1, k, -1, -1).to(embedded.dtype)
+        x = self.norm(torch.cat([embedded, features], dim=-1)).flatten(0, 1)  # (B*k, n, width)
+        attended = self.attention(self.windows.cut(x), mask=self.windows.padding_mask)
+        return self.ffn(x + self.windows.join(attended, b * k)).unflatten(0, (b, k))
 
 
 class LanguageAttention(nn.Module):
@@ -86,9 +82,9 @@ class LanguageAttention(nn.Module):
         return LanguageSummary(torch.einsum("khi,khj->hij", keys, values), keys.sum(dim=0))
 
     def forward(self, x: Tensor, summary: LanguageSummary) -> Tensor:
-        """(B, k, h, w, d) to (B, k, h, w, d)."""
+        """(B, k, n, d) to (B, k, n, d)."""
         x = self.norm(x)
-        queries = F.elu(self.query(x).unflatten(-1, (self.n_heads, -1))) + 1  # (B, k, h, w, heads, d/heads), positive
+        queries = F.elu(self.query(x).unflatten(-1, (self.n_heads, -1))) + 1  # (B, k, n, heads, d/heads), positive
         attended = torch.einsum("...hi,hij->...hj", queries, summary.key_values)
         total = torch.einsum("...hi,hi->...h", queries, summary.keys).clamp(min=1e-6)
         x = x + self.project((attended / total.unsqueeze(-1)).flatten(-2))
@@ -104,27 +100,9 @@ class VisionLanguageFusion(nn.Module):
         self.language = LanguageAttention(config)
 
     def forward(self, correlation: Tensor, features: Tensor, summary: LanguageSummary) -> Tensor:
-        """(B, k, h, w) correlation and (B, k, h, w, E) features, or (B, 1, h, w, E), to (B, k, h, w, d)."""
+        """(B, k, n) correlation and (B, k, n, E) features, or (B, 1, n, E), to (B, k, n, d)."""
         return self.language(self.vision(correlation, features), summary)
 
 
 def _ffn(width: int, d: int) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, FFN_RATIO * d), nn.GELU(), nn.Linear(FFN_RATIO * d, d))
-
-
-def _even_window(side: int, largest: int) -> int:
-    """The window that cuts `side` into as few pieces as `largest` would, with the least padding."""
-    n_windows = -(-side // largest)
-    return -(-side // n_windows)
-
-
-def _padding_mask(grid_hw: tuple[int, int], window_hw: tuple[int, ...]) -> Tensor | None:
-    """(windows, area, area), -inf for a key that is padding; None where the windows fill the grid."""
-    h, w = grid_hw
-    padding = (0, 0, 0, -w % window_hw[1], 0, -h % window_hw[0])
-    if not any(padding):
-        return None
-    is_padding = F.pad(torch.zeros(1, h, w, 1), padding, value=1.0)
-    keys = window_partition(is_padding, window_hw).flatten(1) > 0  # (windows, area)
-    mask = torch.zeros(keys.shape).masked_fill(keys, -torch.inf)
-    return mask.unsqueeze(1).repeat(1, keys.shape[1], 1)

@@ -5,7 +5,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransfor
 from escnet.config import preset_config
 from escnet.network import EscNet
 from escnet.prompts import make_prompts
-from escnet.sam import SamBlock, build_prompt_encoder, dense_position, encode_prompts
+from escnet.sam import SamBlock, build_prompt_encoder, dense_basis, dense_position, encode_prompts
 from tests.escnet.tiny import tiny_config
 
 
@@ -17,6 +17,21 @@ def build(config, seed=0):
 def random_prompts(config, n_classes, seed=1):
     correlation = torch.randn(n_classes, *config.grid_hw, generator=torch.Generator().manual_seed(seed))
     return make_prompts(correlation, stride_px=config.patch_size, n_objects=5, threshold=1.04, iterations=10)
+
+
+def tokens(grid):
+    return grid.flatten(-2).mT
+
+
+def run(block, encoder, image, prompts):
+    """The block on patches row by row: (B, E, h, w) to (M, E, h, w)."""
+    sparse, dense = encode_prompts(encoder, prompts)
+    found = block(tokens(image), tokens(dense_position(encoder)), sparse, tokens(dense), dense_basis(encoder))
+    return found.mT.unflatten(-1, image.shape[2:])
+
+
+def sams_own_prompts(encoder, prompts):
+    return encoder(points=(prompts.points, prompts.labels), boxes=None, masks=prompts.masks)
 
 
 def sams_own_decoder(config):
@@ -40,8 +55,9 @@ def test_block_is_what_segment_anythings_mask_decoder_does_to_the_image():
     decoder.transformer.register_forward_hook(lambda _module, _inputs, outputs: seen.append(outputs[1]))
 
     image = torch.randn(2, 16, 8, 8)
-    sparse, dense = encode_prompts(encoder, random_prompts(config, 6))  # three classes of two images
-    found = block(image, dense_position(encoder), sparse, dense)
+    prompts = random_prompts(config, 6)  # three classes of two images
+    found = run(block, encoder, image, prompts)
+    sparse, dense = sams_own_prompts(encoder, prompts)
     for b in range(2):
         classes = slice(3 * b, 3 * b + 3)
         decoder.predict_masks(image[b : b + 1], encoder.get_dense_pe(), sparse[classes], dense[classes])
@@ -54,8 +70,9 @@ def test_without_layers_the_image_and_its_mask_prompts_are_left():
     config = tiny_config(sam={**tiny_config().sam.model_dump(), "depth": 0})
     block, encoder = build(config)
     image = torch.randn(1, 16, 8, 8)
-    sparse, dense = encode_prompts(encoder, random_prompts(config, 3))
-    torch.testing.assert_close(block(image, dense_position(encoder), sparse, dense), image + dense)
+    prompts = random_prompts(config, 3)
+    _, dense = sams_own_prompts(encoder, prompts)
+    torch.testing.assert_close(run(block, encoder, image, prompts), image + dense)
 
 
 def test_names_and_shapes_are_those_of_an_official_checkpoint():
@@ -86,9 +103,9 @@ def test_a_24_by_24_grid_gives_a_24_by_24_dense_embedding():
     prompts = random_prompts(config, 3)
     sparse, dense = encode_prompts(encoder, prompts)
     assert prompts.masks.shape == (3, 1, 96, 96)
-    assert dense.shape == (3, 64, 24, 24)
+    assert (dense.shape, dense_basis(encoder).shape) == ((3, 18, 24, 24), (18, 64))
     assert sparse.shape == (3, 5 + 1, 64)
-    assert dense_position(encoder).shape == (1, 64, 24, 24)
+    assert dense_position(encoder).shape == (64, 24, 24)
 
 
 @pytest.mark.parametrize(("y", "x"), [(0, 0), (3, 17), (23, 23)])
@@ -98,7 +115,7 @@ def test_points_are_normalised_by_the_networks_own_input_size(y, x):
     correlation = torch.zeros(1, 24, 24)
     correlation[0, y, x] = 1.0
     prompts = make_prompts(correlation, stride_px=config.patch_size, n_objects=1, threshold=1.04, iterations=10)
-    dense_pe = dense_position(encoder)[0, :, y, x]
+    dense_pe = dense_position(encoder)[:, y, x]
     # SAM adds half a pixel to every point; without it, the point lies on the centre of its patch.
     shifted = encoder(points=(prompts.points - 0.5, prompts.labels), boxes=None, masks=None)[0][0, 0]
     torch.testing.assert_close(shifted - encoder.point_embeddings[1].weight[0], dense_pe, rtol=0, atol=1e-4)
@@ -114,8 +131,9 @@ def test_empty_class_gets_sams_no_mask_embedding_and_no_point():
     prompts = make_prompts(correlation, stride_px=8, n_objects=5, threshold=1.04, iterations=10)
     sparse, dense = encode_prompts(encoder, prompts)
     no_mask = encoder(points=None, boxes=None, masks=None)[1]
+    dense = torch.einsum("mrhw,re->mehw", dense, dense_basis(encoder))
     assert torch.equal(dense[0], no_mask[0])
-    assert not torch.equal(dense[1], no_mask[0])
+    torch.testing.assert_close(dense[1], sams_own_prompts(encoder, prompts)[1][1], rtol=0, atol=1e-6)
     assert torch.equal(sparse[0], encoder.not_a_point_embed.weight.expand(6, -1))
 
 
@@ -129,7 +147,7 @@ def test_prompts_keep_their_places_under_autocast():
         position = dense_position(encoder)
     for a, b in zip(found, expected, strict=True):
         assert torch.equal(a, b)
-    assert torch.equal(position, encoder.get_dense_pe())
+    assert torch.equal(position, encoder.get_dense_pe()[0])
 
 
 def test_prompt_encoder_and_the_unused_last_attention_are_frozen():

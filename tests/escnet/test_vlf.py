@@ -40,25 +40,26 @@ def reference_window_attention(attention, x, window):
 def test_vision_attention_stays_in_its_window_and_never_sees_padding(side, largest, window):
     vision = build(VisionAttention, grid_config(side, largest))
     torch.nn.init.normal_(vision.attention.relative_position_bias_table)
-    correlation, features = torch.randn(1, 2, side, side), torch.randn(1, 2, side, side, E)
-    found = vision(correlation, features)
+    correlation, features = torch.randn(1, 2, side, side), torch.randn(1, 2, E, side, side)
+    found = vision(vision.windows.to_tokens(correlation), vision.windows.to_tokens(features).mT)
+    found = vision.windows.to_grid(found, dim=2)
     for k in range(2):
         embedded = vision.embed(correlation[0, k].unsqueeze(-1))
-        x = vision.norm(torch.cat([embedded, features[0, k]], dim=-1))
+        x = vision.norm(torch.cat([embedded, features[0, k].movedim(0, -1)], dim=-1))
         expected = vision.ffn(x + reference_window_attention(vision.attention, x, window))
         torch.testing.assert_close(found[0, k], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("side", "window_hw"), [(24, (12, 12)), (21, (11, 11)), (6, (6, 6)), (25, (9, 9))])
 def test_windows_are_as_even_as_the_grid_allows(side, window_hw):
-    assert VisionAttention(grid_config(side, 12)).window_hw == window_hw
+    assert VisionAttention(grid_config(side, 12)).windows.window_hw == window_hw
 
 
 @torch.no_grad()
 def test_one_image_feature_for_all_classes_is_the_same_as_repeating_it():
     vision = build(VisionAttention, tiny_config())
-    correlation, features = torch.randn(2, 3, 8, 8), torch.randn(2, 1, 8, 8, E)
-    torch.testing.assert_close(vision(correlation, features), vision(correlation, features.repeat(1, 3, 1, 1, 1)))
+    correlation, features = torch.randn(2, 3, 64), torch.randn(2, 1, 64, E)
+    torch.testing.assert_close(vision(correlation, features), vision(correlation, features.repeat(1, 3, 1, 1)))
 
 
 @torch.no_grad()
@@ -67,7 +68,7 @@ def test_half_precision_leaves_small_cosines_exact_beside_a_large_bias(side):
     vision, seen = build(VisionAttention, grid_config(side, 4)), []
     vision.embed.bias.fill_(1.0)
     vision.norm.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0][..., :D]))
-    correlation, features = 1e-3 * torch.randn(1, 2, side, side), torch.randn(1, 2, side, side, E)
+    correlation, features = 1e-3 * torch.randn(1, 2, side**2), torch.randn(1, 2, side**2, E)
     expected = vision(correlation, features)
     with torch.autocast("cpu", torch.bfloat16):
         found = vision(correlation, features.bfloat16())
@@ -79,16 +80,16 @@ def test_half_precision_leaves_small_cosines_exact_beside_a_large_bias(side):
 @torch.no_grad()
 def test_language_attention_weighs_the_values_of_all_classes():
     language = build(LanguageAttention, tiny_config())
-    x, embeddings = torch.randn(1, 2, 3, 3, D), F.normalize(torch.randn(5, 32), dim=-1)
+    x, embeddings = torch.randn(1, 2, 9, D), F.normalize(torch.randn(5, 32), dim=-1)
     found = language(x, language.summarise(embeddings))
     normed, text = language.norm(x), language.text_norm(embeddings)
     query, key, value = (
         tensor.unflatten(-1, (2, D // 2))
         for tensor in (language.query(normed), language.key(text), language.value(text))
     )
-    similarity = torch.einsum("bkyxhc,nhc->bkyxhn", F.elu(query) + 1, F.elu(key) + 1)  # the quadratic form
+    similarity = torch.einsum("bkthc,nhc->bkthn", F.elu(query) + 1, F.elu(key) + 1)  # the quadratic form
     weights = similarity / similarity.sum(dim=-1, keepdim=True)
-    attended = normed + language.project(torch.einsum("bkyxhn,nhc->bkyxhc", weights, value).flatten(-2))
+    attended = normed + language.project(torch.einsum("bkthn,nhc->bkthc", weights, value).flatten(-2))
     torch.testing.assert_close(found, attended + language.ffn(attended), rtol=0, atol=1e-5)
 
 
@@ -118,9 +119,9 @@ def test_summary_of_many_classes_fits_half_precision():
 @torch.no_grad()
 def test_words_change_the_hidden_features():
     fusion = build(VisionLanguageFusion, tiny_config())
-    correlation, features = torch.randn(1, 2, 8, 8), torch.randn(1, 2, 8, 8, E)
+    correlation, features = torch.randn(1, 2, 64), torch.randn(1, 2, 64, E)
     results = [
         fusion(correlation, features, fusion.language.summarise(torch.randn(4, 32))) for _ in range(2)
     ]  # two vocabularies
-    assert results[0].shape == (1, 2, 8, 8, D)
+    assert results[0].shape == (1, 2, 64, D)
     assert (results[0] - results[1]).abs().max() > 1e-3

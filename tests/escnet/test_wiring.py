@@ -67,7 +67,7 @@ def test_every_sam_block_is_given_sams_own_positions():
     for block in network.blocks:
         block.sam.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[1]))
     network(*inputs())
-    expected = dense_position(network.prompt_encoder)
+    expected = network.blocks[0].windows.to_tokens(dense_position(network.prompt_encoder)).mT
     assert expected.abs().max() > 0.1
     assert [torch.equal(position, expected) for position in seen] == [True] * 4
 
