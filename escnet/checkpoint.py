@@ -113,12 +113,31 @@ def load_checkpoint(
         raise ModelError(f"{path}: the weights do not fit its configuration: {problem}")
     network = _build_without_weights(path, info.config)
     targets = network.state_dict()
-    if _copy_weights(path, info, targets) != info.fingerprint:
+    _refuse_damaged(_read_all(path, info, targets), info, path)
+    return network.to(device).eval()
+
+
+def check_content(path: str | Path, called: str | None = None) -> CheckpointInfo:
+    """The header of a checkpoint whose every byte was compared with its fingerprint; builds no network.
+
+    Args:
+        called: what to name the file in errors.
+
+    Raises:
+        ModelError: it is no checkpoint, or damaged.
+    """
+    path = Path(path)
+    info = read_header(path)
+    _refuse_damaged(_read_all(path, info), info, called or path)
+    return info
+
+
+def _refuse_damaged(found: str, info: CheckpointInfo, name: str | Path) -> None:
+    if found != info.fingerprint:
         raise ModelError(
-            f"{path}: the content does not match its fingerprint {info.fingerprint}; "
+            f"{name}: the content does not match its fingerprint {info.fingerprint}; "
             "the file was changed or damaged, get it again"
         )
-    return network.to(device).eval()
 
 
 def describe_mismatch(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
@@ -165,8 +184,8 @@ def _add_tensor(digest: Any, name: str, tensor: Tensor) -> None:
     digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
 
 
-def _copy_weights(path: Path, info: CheckpointInfo, targets: Mapping[str, Tensor]) -> str:
-    """Copy every tensor of the file into `targets`; returns the fingerprint of what was read.
+def _read_all(path: Path, info: CheckpointInfo, targets: Mapping[str, Tensor] | None = None) -> str:
+    """The fingerprint of what the file holds, which goes into `targets`, if given.
 
     Copied, not mapped: in memory of torch's own the alignment, and so the last bits of a product, do not
     depend on where a tensor happens to lie in the file.
@@ -174,9 +193,9 @@ def _copy_weights(path: Path, info: CheckpointInfo, targets: Mapping[str, Tensor
     digest = _digest_of_config(info.config_json)
     try:
         with safe_open(path, framework="pt") as file, torch.no_grad():
-            for name in sorted(targets):
-                targets[name].copy_(file.get_tensor(name))
-                _add_tensor(digest, name, targets[name])
+            for name in sorted(info.tensors):
+                tensor = file.get_tensor(name)
+                _add_tensor(digest, name, tensor if targets is None else targets[name].copy_(tensor))
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read ({error}); get it again") from error
     return digest.hexdigest()[:32]

@@ -28,7 +28,8 @@ PRESET_PARAMETERS = {"escnet-b16": 169_540_593, "escnet-l14": 448_884_977, "escn
 class ResolvedModel:
     """One model, fully named. `path` is its checkpoint, None for a preset with random weights.
 
-    `is_random`: some part, or all of it, holds random numbers.
+    `is_random`: some part, or all of it, holds random numbers. `uri`: where others get the checkpoint, None if they
+    find it at the same path.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ResolvedModel:
     fingerprint: str
     path: Path | None
     is_random: bool
+    uri: str | None = None
 
 
 def bundled_weights(preset: str) -> Path | None:

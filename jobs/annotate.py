@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jobs.options import image_root, storage
+from jobs.options import image_root, placement, storage
 from schemas.errors import EXIT_DONE, EXIT_TOO_MANY_FAILED
 
 EPILOG = """\b
@@ -77,11 +77,7 @@ def _read_job_file(ctx: click.Context, _: click.Parameter, path: str | None) -> 
     show_default=True,
     help="Pictures a shard: the unit of work and of retry, one label file each.",
 )
-@click.option(
-    "--actors",
-    type=click.IntRange(min=1),
-    help="Replicas of the model. [default: one a GPU, or one a CPU core as far as memory allows]",
-)
+@placement
 @click.option(
     "--cpus-per-actor",
     type=click.IntRange(min=1),
@@ -89,12 +85,6 @@ def _read_job_file(ctx: click.Context, _: click.Parameter, path: str | None) -> 
     show_default=True,
     help="CPU cores, and threads, of each replica.",
 )
-@click.option(
-    "--gpus-per-actor",
-    type=click.FloatRange(min=0),
-    help="GPUs of each replica, fractions too; 0 runs on the CPU. [default: 1 where there is a GPU]",
-)
-@click.option("--address", metavar="ADDR", help="Ray cluster: `auto`, HOST:PORT or ray://... [default: this machine]")
 @click.option(
     "--views",
     type=click.Choice(["sliding", "single"]),

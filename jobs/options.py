@@ -1,8 +1,12 @@
 """Options that several commands share."""
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import click
+
+NODE_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*=[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def _check_endpoint(_: click.Context, __: click.Parameter, url: str | None) -> str | None:
@@ -28,3 +32,62 @@ image_root = click.option(
 def storage(command: Callable) -> Callable:
     """How to reach object storage."""
     return endpoint_url(profile(command))
+
+
+class _ActorCount(click.IntRange):
+    """A whole number, or `auto`, which is as if the option were left out."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        return None if value == "auto" else super().convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
+        return self.name
+
+
+def _check_labels(_: click.Context, __: click.Parameter, labels: tuple[str, ...]) -> tuple[str, ...]:
+    wrong = [label for label in labels if not NODE_LABEL.fullmatch(label)]
+    if wrong:
+        raise click.BadParameter(f"{wrong[0]!r}: expected KEY=VALUE, such as zone=a")
+    return labels
+
+
+_PLACEMENT = (
+    click.option(
+        "--actors",
+        type=_ActorCount(min=1),
+        help="Replicas of the model. [default: auto, one a GPU, or one a CPU core as far as memory allows]",
+    ),
+    click.option(
+        "--gpus-per-actor",
+        type=click.FloatRange(min=0),
+        help="GPUs of each replica, fractions too; 0 runs on the CPU. [default: 1 where there is a GPU]",
+    ),
+    click.option(
+        "--accelerator-type", metavar="TYPE", help="Only nodes with this GPU, by Ray's name for it, such as A100."
+    ),
+    click.option(
+        "--node-label",
+        "node_labels",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=_check_labels,
+        help="Only nodes of the cluster with this label, see `ray start --labels`. May be given several times.",
+    ),
+    click.option(
+        "--wait-for-nodes",
+        is_flag=True,
+        help="On a cluster none of whose nodes can hold an actor: wait for one that will be added.",
+    ),
+    click.option(
+        "--address", metavar="ADDR", help="Ray cluster: `auto`, HOST:PORT or ray://... [default: this machine]"
+    ),
+)
+
+
+def placement(command: Callable) -> Callable:
+    """How many replicas, on which nodes of which cluster."""
+    for option in reversed(_PLACEMENT):
+        command = option(command)
+    return command

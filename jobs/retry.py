@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import click
 
-from jobs.options import storage
+from jobs.options import placement, storage
 from schemas.errors import EXIT_DONE, EXIT_TOO_MANY_FAILED, ErrorKind
 
 EPILOG = """\b
@@ -41,9 +41,7 @@ def _kinds(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
     help="Kinds of failure that are done again: what stands in the column `error_kind`.",
 )
 @click.option("--model", metavar="M", help="Where the job's model is. [default: the name that the job has for it]")
-@click.option("--actors", type=click.IntRange(min=1), help="Replicas of the model. [default: as for `escnet annotate`]")
-@click.option("--gpus-per-actor", type=click.FloatRange(min=0), help="GPUs of each replica, for jobs made on GPUs.")
-@click.option("--address", metavar="ADDR", help="Ray cluster: `auto`, HOST:PORT or ray://... [default: this machine]")
+@placement
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),

@@ -37,6 +37,9 @@ class JobRequest(_Frozen):
     actors: int | None = Field(default=None, ge=1)
     cpus_per_actor: int = Field(default=1, ge=1)
     gpus_per_actor: float | None = Field(default=None, ge=0)
+    node_labels: tuple[str, ...] = ()  # "key=value" each, of the nodes that actors may go to
+    accelerator_type: str | None = None
+    wait_for_nodes: bool = False
     address: str | None = None
     shard_size: int = Field(default=DEFAULT_SHARD_SIZE, ge=1)
     limit: int | None = Field(default=None, ge=1)

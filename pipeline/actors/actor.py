@@ -1,5 +1,7 @@
 """The Ray actor: a replica of the model with a shard runner around it, and nothing else."""
 
+import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from pipeline.actors.orders import ReplicaStart, RunnerReport, Segmenter, ShardO
 from pipeline.actors.shard import ShardRunner
 from pipeline.actors.stopwatch import Stopwatch
 from pipeline.storage import StorageOptions
+from schemas.errors import PlacementError
 from schemas.job import DEFAULT_TIMEOUT_S, LabelOptions, ShardRef
 from schemas.vocabulary import Vocabulary
 
@@ -21,10 +24,12 @@ def load_segmenter(setup: "ReplicaSetup") -> Segmenter:
 
     from escnet.models import load_model
     from escnet.segmenter import Segmenter
+    from pipeline.model_cache import model_on_this_node
 
     options = setup.options
     torch.set_num_threads(options.cpus_per_actor)
-    network = load_model(setup.model, device=options.device)
+    with model_on_this_node(setup.model, setup.storage) as model:
+        network = load_model(model, device=options.device)
     return Segmenter(network, device=options.device, dtype=options.dtype, views=options.views)
 
 
@@ -38,6 +43,7 @@ class ReplicaSetup:
     output: str
     storage: StorageOptions
     identity: dict
+    shared: tuple[str, ...] = ()  # local paths that every node must see
     timeout_s: float = DEFAULT_TIMEOUT_S
     redo_kinds: frozenset[str] | None = None  # see `ShardRunner`
     load_segmenter: Callable[["ReplicaSetup"], Segmenter] = load_segmenter  # tests of all the rest put in a stand-in
@@ -56,8 +62,10 @@ class Replica:
         """Load the model.
 
         Raises:
+            PlacementError: this node does not see what the driver's does.
             ModelError, VocabularyError: as loading and compiling raise them.
         """
+        _refuse_blind(self._setup.shared)
         self._ready()
         return ReplicaStart(_unknown_words(self._setup), self._start.read(0).seconds)
 
@@ -78,6 +86,15 @@ class Replica:
             if self._runner is None:
                 self._runner = make_runner(self._setup, self._start)
             return self._runner
+
+
+def _refuse_blind(shared: Sequence[str]) -> None:
+    for path in shared:
+        if not os.path.exists(path):
+            raise PlacementError(
+                f"{path}: not there on node {socket.gethostname()}; nodes that share no disk need pictures and output "
+                "in object storage"
+            )
 
 
 def make_runner(setup: ReplicaSetup, watch: Stopwatch | None = None) -> ShardRunner:

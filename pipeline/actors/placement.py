@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,41 @@ from escnet.models import ResolvedModel
 from schemas.errors import PlacementError
 from schemas.job import JobRequest
 
-Node = dict[str, float]  # resources of one node by Ray's names: CPU, GPU, memory in bytes
+Node = dict[str, float]  # resources of one node by Ray's names: CPU, GPU, memory in bytes; labels as `label:key=value`
 
 WORKING_BYTES = 3 * 2**29  # what a replica needs beside its weights: libraries, one picture's tensors, label maps
 OBJECT_STORE_BYTES = 100 * 2**20  # shard references only: pictures never pass through the object store
 KNOCK_TIMEOUT_S = 5.0
+MOST_NAMED = 4  # nodes
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How many actors, and what each of them takes."""
+    """How many actors, what each of them takes, and which nodes may hold them.
+
+    node_labels: "key=value" each; a node must have all of them.
+    accelerator_type: by Ray's name, such as A100; None for any.
+    """
 
     n_actors: int
     cpus_per_actor: int
     gpus_per_actor: float
+    node_labels: tuple[str, ...] = ()
+    accelerator_type: str | None = None
+
+    @property
+    def each(self) -> str:
+        """What one actor asks for, in words."""
+        asked = f"{self.cpus_per_actor} CPU and {self.gpus_per_actor:g} GPU"
+        asked += f" of type {self.accelerator_type}" if self.accelerator_type else ""
+        return asked + (f" on a node labelled {', '.join(self.node_labels)}" if self.node_labels else "")
+
+    @property
+    def marks(self) -> set[str]:
+        """Keys that a node must have."""
+        types = {f"accelerator_type:{self.accelerator_type}"} if self.accelerator_type else set()
+        return {f"label:{label}" for label in self.node_labels} | types
 
 
 def this_machine() -> list[Node]:
@@ -64,20 +84,24 @@ def resolve_placement(request: JobRequest, nodes: Sequence[Node], model: Resolve
     """What the user asked for, and defaults for the rest: an actor a GPU, or a core as far as memory allows."""
     gpus = request.gpus_per_actor
     if gpus is None:
-        gpus = float(any(node.get("GPU", 0) >= 1 for node in nodes))
-    asked = Placement(request.actors or 1, request.cpus_per_actor, gpus)
+        gpus = float(request.accelerator_type is not None or any(node.get("GPU", 0) >= 1 for node in nodes))
+    where = (request.node_labels, request.accelerator_type)
+    asked = Placement(request.actors or 1, request.cpus_per_actor, gpus, *where)
     if request.actors is not None:
         return asked
     by_memory = [math.inf if gpus else node.get("memory", math.inf) // replica_bytes(model) for node in nodes]
     n_actors = sum(min(_room(node, asked), most) for node, most in zip(nodes, by_memory, strict=True))
-    return Placement(max(1, int(n_actors)), asked.cpus_per_actor, gpus)
+    return replace(asked, n_actors=max(1, int(n_actors)))
 
 
-def check_placement(placement: Placement, nodes: Sequence[Node], *, where: str, can_grow: bool) -> None:
+def check_placement(
+    placement: Placement, nodes: Sequence[Node], *, where: str, can_grow: bool, more_to_come: bool = False
+) -> None:
     """Refuse what can never be placed.
 
     Args:
         can_grow: a cluster, to which nodes may be added: only an actor that no node could hold is refused.
+        more_to_come: nodes of other kinds will be added, so no actor is refused.
 
     Raises:
         PlacementError: says what was asked for and what there is.
@@ -85,18 +109,40 @@ def check_placement(placement: Placement, nodes: Sequence[Node], *, where: str, 
     if placement.gpus_per_actor > 1 and placement.gpus_per_actor % 1:
         raise PlacementError(f"--gpus-per-actor {placement.gpus_per_actor:g}: expected a whole number, or less than 1")
     room = sum(_room(node, placement) for node in nodes)
-    each = f"{placement.cpus_per_actor} CPU and {placement.gpus_per_actor:g} GPU"
-    has = " + ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes[:4])
-    has += f" and {len(nodes) - 4} nodes more" if len(nodes) > 4 else ""
-    if room == 0:
+    has = describe_nodes(nodes)
+    if room == 0 and not more_to_come:
+        wait = ", or --wait-for-nodes if nodes that can are still to come" if can_grow else ""
+        change = " or ask for other nodes" if placement.marks else ""
         raise PlacementError(
-            f"an actor with {each} fits no node: {where} has {has}; lower --cpus-per-actor or --gpus-per-actor"
+            f"an actor with {placement.each} fits no node: {where} has {has}; "
+            f"lower --cpus-per-actor or --gpus-per-actor{change}{wait}"
         )
     if placement.n_actors > room and not can_grow:
         raise PlacementError(
-            f"{placement.n_actors} actors with {each} each do not fit: {where} has {has}, "
+            f"{placement.n_actors} actors with {placement.each} each do not fit: {where} has {has}, "
             f"room for {room}; lower --actors, --cpus-per-actor or --gpus-per-actor"
         )
+
+
+def describe_nodes(nodes: Sequence[Node]) -> str:
+    """What there is, node by node: cores, GPUs and their type, labels that people gave."""
+    has = " + ".join(map(_describe_node, nodes[:MOST_NAMED])) or "no node"
+    return has + (f" and {len(nodes) - MOST_NAMED} nodes more" if len(nodes) > MOST_NAMED else "")
+
+
+def _describe_node(node: Node) -> str:
+    has = f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU"
+    types = [key.partition(":")[2] for key in node if key.startswith("accelerator_type:")]
+    labels = [label for key in node if (label := key.removeprefix("label:")) != key and not label.startswith("ray.io/")]
+    has += f" of type {', '.join(types)}" if types else ""
+    return has + (f" ({', '.join(labels)})" if labels else "")
+
+
+def cluster_nodes(ray: Any) -> list[Node]:
+    """The nodes of the cluster that this process is connected to."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    labels = [{f"label:{key}={value}": 1.0 for key, value in node.get("Labels", {}).items()} for node in alive]
+    return [{**node["Resources"], **marks} for node, marks in zip(alive, labels, strict=True)]
 
 
 def replica_bytes(model: ResolvedModel) -> int:
@@ -145,13 +191,15 @@ def ray_cluster(address: str | None) -> Iterator[list[Node]]:
             raise PlacementError(_no_cluster(address, error)) from error
     _silence(ray)
     try:
-        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        yield cluster_nodes(ray)
     finally:
         ray.shutdown()
 
 
 def _room(node: Node, placement: Placement) -> int:
     """How many actors a node holds when it holds nothing else. A fraction of a GPU is a fraction of one GPU."""
+    if not placement.marks <= node.keys():
+        return 0
     by_cpu = int(node.get("CPU", 0) // placement.cpus_per_actor)
     gpus = placement.gpus_per_actor
     if not gpus:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.actors.actor import SHARDS_AT_ONCE, ReplicaSetup
 from pipeline.actors.orders import Counts, ReplicaStart, ShardResult
-from pipeline.actors.placement import Placement
+from pipeline.actors.placement import Placement, cluster_nodes, describe_nodes
 from pipeline.actors.probe import Probe
 from pipeline.actors.shard_work import ShardWork
 from pipeline.actors.worker import Worker, actor_class, cause, n_restarts, why_not_created
@@ -290,9 +290,8 @@ class _Crew:
         if not n_waiting or time.monotonic() < self._say_waiting_at:
             return
         self._say_waiting_at = time.monotonic() + SAY_WAITING_EVERY_S
-        free = self._ray.available_resources()
-        each = f"{self._placement.cpus_per_actor} CPUs and {self._placement.gpus_per_actor:g} GPUs"
+        free, there = self._ray.available_resources(), describe_nodes(cluster_nodes(self._ray))
         self._progress.say(
-            f"waiting for {n_waiting} of {len(self._workers)} actors, each with {each} on one node; "
-            f"free on all nodes: {free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs"
+            f"waiting for {n_waiting} of {len(self._workers)} actors, each with {self._placement.each}; "
+            f"free on all nodes: {free.get('CPU', 0):g} CPU, {free.get('GPU', 0):g} GPU; there is {there}"
         )

@@ -33,6 +33,8 @@ def actor_class(ray: Any, placement: Placement) -> Any:
     return ray.remote(
         num_cpus=placement.cpus_per_actor,
         num_gpus=placement.gpus_per_actor,
+        label_selector=dict(label.split("=", 1) for label in placement.node_labels),
+        accelerator_type=placement.accelerator_type,
         max_restarts=-1,
         max_task_retries=0,  # the driver does a lost shard again itself, and counts how often
         max_concurrency=SHARDS_AT_ONCE,

@@ -11,8 +11,8 @@ from schemas.errors import InputError
 from schemas.job import JobRequest
 from schemas.spelling import did_you_mean
 
-_LISTS = ("sources", "vocabularies")
-_ALSO_CALLED = {"source": "sources", "vocabulary": "vocabularies"}
+_LISTS = ("sources", "vocabularies", "node_labels")
+_ALSO_CALLED = {"source": "sources", "vocabulary": "vocabularies", "node_label": "node_labels"}
 
 
 def make_request(options: dict[str, Any]) -> JobRequest:

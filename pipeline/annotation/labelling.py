@@ -1,5 +1,6 @@
 """The run of a planned job on Ray actors: progress, and a clean end however it is stopped."""
 
+import os
 import signal
 import threading
 import time
@@ -17,8 +18,10 @@ from pipeline.annotation.resolve import ResolvedJob
 from pipeline.annotation.run_watch import RunWatch
 from pipeline.annotation.summary import unknown_words_line
 from pipeline.progress import Progress
+from pipeline.storage import join, locate
 from schemas.errors import JobFailedError, StoppedError
 from schemas.job import ShardRef
+from schemas.layout import JOB_FILE
 from schemas.timings import RunTimings
 
 
@@ -130,10 +133,20 @@ def replica_setup(job: ResolvedJob, run: Run, load_segmenter: Callable[[ReplicaS
         job.request.output,
         job.storage,
         identity,
+        shared=_shared_paths(job),
         timeout_s=job.request.timeout,
         redo_kinds=run.redo_kinds,
         load_segmenter=load_segmenter,
     )
+
+
+def _shared_paths(job: ResolvedJob) -> tuple[str, ...]:
+    """What a job reads and writes on a disk, which must be one that all nodes of its cluster share."""
+    if job.request.address is None:
+        return ()
+    named = (*job.request.sources, join(job.request.output, JOB_FILE))
+    places = [locate(uri, job.storage) for uri in named]
+    return tuple(place.path for place in places if place.is_local and os.path.exists(place.path))
 
 
 class _Signals:

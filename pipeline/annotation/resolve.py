@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from escnet.models import ResolvedModel, resolve_model
+from escnet.models import ResolvedModel
 from pipeline.actors.placement import Node, Placement, check_placement, resolve_placement
+from pipeline.model_cache import find_model
 from pipeline.storage import StorageOptions
 from pipeline.vocabularies import load_vocabulary
 from schemas.errors import InputError, VocabularyError
@@ -66,10 +67,12 @@ def resolve_job(request: JobRequest, storage: StorageOptions, nodes: Sequence[No
                 f"{public_uri(name)}: a second vocabulary named {vocabulary.name!r}; names must differ in one job"
             )
         vocabularies[vocabulary.name] = vocabulary
-    model = resolve_model(request.model, request.allow_random_weights)
+    model = find_model(request.model, storage, request.allow_random_weights)
     placement = resolve_placement(request, nodes, model)
     where = f"the cluster at {request.address}" if request.address else "this machine"
-    check_placement(placement, nodes, where=where, can_grow=request.address is not None)
+    can_grow = request.address is not None
+    more_to_come = can_grow and request.wait_for_nodes
+    check_placement(placement, nodes, where=where, can_grow=can_grow, more_to_come=more_to_come)
     device: Literal["cpu", "cuda"] = "cuda" if placement.gpus_per_actor > 0 else "cpu"
     options = LabelOptions(
         views=request.views or model.config.views,

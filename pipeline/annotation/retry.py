@@ -38,6 +38,9 @@ class RetryRequest:
     model: str | None = None
     actors: int | None = None
     gpus_per_actor: float | None = None
+    node_labels: tuple[str, ...] = ()
+    accelerator_type: str | None = None
+    wait_for_nodes: bool = False
     address: str | None = None
     timeout: float = DEFAULT_TIMEOUT_S
     endpoint_url: str | None = None
@@ -138,6 +141,9 @@ def _resolve(
         actors=request.actors,
         cpus_per_actor=options.cpus_per_actor,
         gpus_per_actor=0 if options.device == "cpu" else request.gpus_per_actor,
+        node_labels=request.node_labels,
+        accelerator_type=request.accelerator_type if options.device == "cuda" else None,
+        wait_for_nodes=request.wait_for_nodes,
         address=request.address,
         shard_size=record.manifest.shard_size,
         views=options.views,

@@ -74,3 +74,25 @@ def test_this_machine_has_a_core_and_memory():
     (node,) = this_machine()
     assert node["CPU"] >= 1
     assert node["memory"] > 2**20
+
+
+ZONES = [{"CPU": 4, "label:zone=a": 1.0}, {"CPU": 2, "label:zone=b": 1.0, "label:ray.io/node-id=1": 1.0}]
+
+
+def test_actors_go_only_to_nodes_with_the_labels_and_gpus_asked_for():
+    assert resolve_placement(request(node_labels=("zone=b",)), ZONES, NANO) == Placement(2, 1, 0, ("zone=b",))
+    nodes = [{"CPU": 8, "GPU": 4, "accelerator_type:T4": 1}, {"CPU": 8, "GPU": 2, "accelerator_type:A100": 1}]
+    asked = request(accelerator_type="A100")
+    assert resolve_placement(asked, nodes, NANO) == Placement(2, 1, 1, accelerator_type="A100")
+
+
+def test_nodes_that_will_come_are_asked_for_by_name():
+    placement = Placement(1, 1, 1, ("zone=c",), "A100")
+    with pytest.raises(PlacementError) as refused:
+        check_placement(placement, ZONES, where="there", can_grow=True)
+    assert str(refused.value) == (
+        "an actor with 1 CPU and 1 GPU of type A100 on a node labelled zone=c fits no node: there has "
+        "4 CPU and 0 GPU (zone=a) + 2 CPU and 0 GPU (zone=b); lower --cpus-per-actor or --gpus-per-actor or ask for "
+        "other nodes, or --wait-for-nodes if nodes that can are still to come"
+    )
+    check_placement(placement, ZONES, where="there", can_grow=True, more_to_come=True)
