@@ -105,7 +105,7 @@ def test_an_output_that_cannot_be_used_is_left_as_it_is(folder, monkeypatch, cap
 
 @pytest.mark.usefixtures("folder")
 def test_an_unexpected_error_is_one_line_unless_debugging(monkeypatch, capsys):
-    def fail(*_):
+    def fail(*_, **__):
         raise KeyError("a bug")
 
     monkeypatch.setattr("pipeline.annotation.annotate.annotate", fail)

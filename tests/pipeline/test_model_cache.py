@@ -56,7 +56,8 @@ def test_processes_that_want_it_at_once_share_one_fetch(weights, s3, cache):
     assert cached(cache) == [FINGERPRINT]
 
 
-def test_a_node_that_fetches_later_gets_the_model_of_the_job_or_none(weights, s3, cache, tmp_path, monkeypatch, other):
+def test_a_node_that_fetches_later_gets_the_model_of_the_job_or_none(weights, s3, tmp_path, monkeypatch, other):
+    monkeypatch.setenv("ESCNET_CACHE", str(tmp_path / "a node"))
     model = find_model(weights, OPTIONS)
     s3.put("models/mine.safetensors", other)
     monkeypatch.setenv("ESCNET_CACHE", str(tmp_path / "another node"))
@@ -85,7 +86,7 @@ def test_what_is_no_whole_checkpoint_is_refused_and_not_kept(s3, cache, change, 
     assert not list(cache.glob("*/fetched"))
 
 
-def test_a_missing_object_is_said(s3, cache):
+def test_a_missing_object_is_said(s3):
     with pytest.raises(ModelError, match=f"{s3.uri('gone.safetensors')}: not found"):
         find_model(s3.uri("gone.safetensors"), OPTIONS)
 
