@@ -12,15 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.dataset as ds
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageOps
 
+from pipeline.drawing import Color, legend, paint, side_by_side
 from pipeline.storage import StorageOptions
 from pipeline.vocabularies import load_vocabulary
-
-LEGEND_LINE = 16  # pixels
-SMALLEST_NAMED = 0.002  # of the picture
-
-Color = tuple[int, int, int]
 
 
 def colors_of(dataset: str) -> dict[str, dict[int, Color]]:
@@ -30,41 +26,15 @@ def colors_of(dataset: str) -> dict[str, dict[int, Color]]:
     return {words.name: {each.id: each.color for each in words.classes} for words in vocabularies}
 
 
-def paint(mask: np.ndarray, colors: dict[int, Color]) -> np.ndarray:
-    """(H, W) class ids -> (H, W, 3) colours; the ignore id becomes black."""
-    painted = np.zeros((*mask.shape, 3), np.uint8)
-    for class_id in set(np.unique(mask).tolist()) & colors.keys():
-        painted[mask == class_id] = colors[class_id]
-    return painted
-
-
 def draw(row: dict, colors: dict[int, Color], drawing: Path) -> None:
     """Save the picture, its labels, and the names of the classes in them."""
     mask = np.asarray(Image.open(io.BytesIO(row["mask"])))
     sides = [Image.fromarray(paint(mask, colors))]
     if Path(row["uri"]).is_file():  # local ones are absolute paths
         sides.insert(0, ImageOps.exif_transpose(Image.open(row["uri"])).convert("RGB"))
-    sides.append(legend([each for each in largest(row) if each["fraction"] >= SMALLEST_NAMED], colors))
-    whole = Image.new("RGB", (sum(side.width for side in sides), max(side.height for side in sides)), "white")
-    left = 0
-    for side in sides:
-        whole.paste(side, (left, 0))
-        left += side.width
+    sides.append(legend(row["classes"], colors))
     drawing.parent.mkdir(parents=True, exist_ok=True)
-    whole.save(drawing)
-
-
-def legend(classes: list[dict], colors: dict[int, Color]) -> Image.Image:
-    """A white strip with the colour, name and share of each class."""
-    lines = [f"{each['name']} {each['fraction']:.1%}" for each in classes]
-    width = 32 + int(max((ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(line) for line in lines), default=0))
-    strip = Image.new("RGB", (width, LEGEND_LINE * len(lines) + 8), "white")
-    pen = ImageDraw.Draw(strip)
-    for i, (each, line) in enumerate(zip(classes, lines, strict=True)):
-        top = 6 + LEGEND_LINE * i
-        pen.rectangle((8, top, 18, top + 10), fill=colors[each["class_id"]], outline="black")
-        pen.text((24, top), line, fill="black")
-    return strip
+    side_by_side(sides).save(drawing)
 
 
 def largest(row: dict) -> list[dict]:

@@ -24,23 +24,20 @@ class LabelledOutput:
     """What `escnet annotate` wrote so far.
 
     Args:
-        uri: the same place for every process; may hold secrets, `name` does not.
+        name: the output as it was given, without secrets, for people.
+        uri: the same place for every process.
         vocabularies: those of the job, as used, by name.
         planned: all shards, in manifest order.
         done: those of them whose label file is there, likewise.
     """
 
+    name: str
     uri: str
     storage: StorageOptions
     job: JobRecord
     vocabularies: dict[str, Vocabulary]
     planned: list[ShardRef]
     done: list[ShardRef]
-
-    @property
-    def name(self) -> str:
-        """The URI without secrets."""
-        return public_uri(self.uri)
 
     def columns(self, ref: ShardRef, columns: Sequence[str]) -> pa.Table:
         """Some columns of a done shard; of the others nothing is read."""
@@ -76,7 +73,7 @@ def open_labelled(output: str, storage: StorageOptions) -> LabelledOutput:
         raise OutputError(
             f"{public_uri(uri)}: none of its {len(planned):,} shards is labelled yet; run `escnet annotate` first"
         )
-    return LabelledOutput(uri, storage, job, vocabularies, planned, done)
+    return LabelledOutput(public_uri(output), uri, storage, job, vocabularies, planned, done)
 
 
 def _vocabulary(output: str, name: str, fingerprint: str, storage: StorageOptions) -> Vocabulary:

@@ -210,6 +210,31 @@ def read_plan_rows(
                 yield ref, _rows_of_group(parquet, ref)
 
 
+def find_row(
+    refs: Iterable[ShardRef], image_id: str, output: str, storage: StorageOptions
+) -> tuple[ShardRef, int] | None:
+    """The shard of a picture, and its position in it; None if the plan has no such picture.
+
+    Parquet's own statistics say of most shards that they do not have it.
+
+    Raises:
+        OutputError: a manifest file that is gone or damaged.
+    """
+    for name, of_file in groupby(refs, key=lambda ref: ref.manifest_file):
+        uri = join(output, f"{MANIFEST_FOLDER}/{name}")
+        with storing(uri), open_file(uri, storage) as file, _as_written(uri):
+            parquet = pq.ParquetFile(file)
+            column = parquet.schema_arrow.names.index("image_id")
+            for ref in of_file:
+                known = parquet.metadata.row_group(ref.row_group).column(column).statistics
+                if known is not None and known.has_min_max and not known.min <= image_id <= known.max:
+                    continue
+                names = parquet.read_row_group(ref.row_group, columns=["image_id"])["image_id"].to_pylist()
+                if image_id in names:
+                    return ref, names.index(image_id)
+    return None
+
+
 @contextmanager
 def _as_written(uri: str) -> Iterator[None]:
     try:

@@ -45,7 +45,7 @@ def render_page(
         "sheets": chosen.sheets,
     }
     return _template().render(
-        title=labels.name.rstrip("/").rpartition("/")[2] or labels.name,
+        title=public_uri(labels.uri).rstrip("/").rpartition("/")[2] or labels.name,
         output=labels.name,
         lead=_lead(labels, found),
         css=Markup(_text("page.css")),  # ours

@@ -1,0 +1,100 @@
+"""One picture of an output as a drawing: the picture, its labels and both together, with a legend."""
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from pipeline.drawing import blend, legend, paint, side_by_side
+from pipeline.evaluation.ground_truth import read_mask
+from pipeline.json_files import refuse_taken, write_data
+from pipeline.output.labelled import LabelledOutput, open_labelled
+from pipeline.output.plan import find_row, read_shard_rows
+from pipeline.picture.again import fetch_again
+from pipeline.storage import StorageOptions
+from schemas.errors import InputError, OutputError, PictureError
+from schemas.labels import LABELLED, LabelRow
+from schemas.manifest import ManifestRow
+
+LONGEST_SIDE = 2048  # of a drawn picture; larger ones are made smaller
+
+View = Literal["side-by-side", "blend", "labels"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What was drawn. `missing` says why the picture itself is not in it; None if it is."""
+
+    row: LabelRow
+    missing: str | None
+
+
+def show(
+    output: str,
+    image_id: str,
+    file: str,
+    *,
+    view: View = "side-by-side",
+    opacity: float = 0.55,
+    replace: bool = False,
+    storage: StorageOptions | None = None,
+) -> Drawing:
+    """Draw one picture of an output into a PNG file. A picture that is gone is drawn by its labels alone.
+
+    Args:
+        opacity: of the labels over the picture, from 0 to 1.
+
+    Raises:
+        InputError: no such output or picture, one without labels, or a file that is there already.
+    """
+    storage = storage or StorageOptions()
+    if not replace:
+        refuse_taken(file, storage)
+    labels = open_labelled(output, storage)
+    planned, row = _find(labels, image_id)
+    vocabulary = labels.vocabularies[row.vocabulary]
+    colors = {each.id: each.color for each in vocabulary.classes}
+    try:
+        mask = read_mask(row.mask or b"", (row.height or 1, row.width or 1))
+    except ValueError as error:
+        raise OutputError(f"{labels.name}: labels of {image_id!r} cannot be used; its mask: {error}") from error
+    painted, missing = paint(mask, colors), None
+    panels = [painted]
+    if view != "labels":
+        try:
+            pixels = fetch_again(planned, row, labels.job.options.max_pixels, storage)
+            both = blend(pixels, painted, opacity)
+            panels = [both] if view == "blend" else [pixels, painted, both]
+        except PictureError as error:
+            missing = error.message
+    drawn = side_by_side([*map(_shrunk, panels), legend(row.classes or [], colors)])
+    buffer = io.BytesIO()
+    drawn.save(buffer, "PNG")
+    write_data(buffer.getvalue(), file, storage, replace=replace)
+    return Drawing(row, missing)
+
+
+def _find(labels: LabelledOutput, image_id: str) -> tuple[ManifestRow, LabelRow]:
+    """The rows of a picture in manifest and labels."""
+    found = find_row(labels.planned, image_id, labels.uri, labels.storage)
+    if found is None:
+        raise InputError(
+            f"{labels.name}: has no picture {image_id!r}; expected an image_id, as in the column of its label files"
+        )
+    ref, position = found
+    if ref not in labels.done:
+        raise InputError(f"{labels.name}: {image_id!r} is not labelled yet; run `escnet annotate` first")
+    _, row = next(labels.rows(ref, [position]))
+    if row.status != LABELLED:
+        raise InputError(
+            f"{labels.name}: {image_id!r} has no labels: {row.error_stage}/{row.error_kind}: {row.error_message}"
+        )
+    return read_shard_rows(ref, labels.uri, labels.storage)[position], row
+
+
+def _shrunk(pixels: np.ndarray) -> Image.Image:
+    image = Image.fromarray(pixels)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    return image
