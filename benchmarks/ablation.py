@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from escnet.config import ModelConfig, preset_config
+from escnet.config import EscNetConfig, preset_config
 from escnet.models import load_model, resolve_model
 from pipeline.demo_world.folder import N_OBJECTS, world_scene
 from pipeline.demo_world.names import draw_names, world_vocabulary
@@ -58,7 +58,7 @@ def measure_row(
     changes: dict[str, Any], clip: dict[str, torch.Tensor], n_steps: int, n_scenes: int
 ) -> dict[str, float]:
     """Train and measure one row."""
-    model = ModelConfig(**(preset_config("escnet-nano").model_dump() | changes))
+    model = EscNetConfig(**(preset_config("escnet-nano").model_dump() | changes))
     network = build_network(model, seed=0)
     network.clip.load_state_dict(clip)
     trainer = Trainer(

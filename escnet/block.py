@@ -14,7 +14,7 @@ import torch
 from segment_anything.modeling import PromptEncoder
 from torch import Tensor, nn
 
-from escnet.config import ModelConfig
+from escnet.config import EscNetConfig
 from escnet.prompts import make_prompts
 from escnet.sam import SamBlock, dense_basis, dense_position, encode_prompts
 from escnet.vlf import LanguageSummary, VisionLanguageFusion
@@ -24,7 +24,7 @@ from escnet.windows import Windows
 class EscBlock(nn.Module):
     """One block. `is_last`: its hidden features feed the decoder, so it has no way back to a correlation."""
 
-    def __init__(self, config: ModelConfig, *, is_last: bool) -> None:
+    def __init__(self, config: EscNetConfig, *, is_last: bool) -> None:
         super().__init__()
         self.config = config
         self.sam = SamBlock(config)

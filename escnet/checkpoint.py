@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
+from escnet.base_config import ModelConfig
+from escnet.base_network import Network
 from escnet.checkpoint_header import FORMAT, CheckpointInfo, read_header
-from escnet.config import ModelConfig
-from escnet.network import EscNet
 from schemas.errors import ModelError, OutputError
 from schemas.fingerprint import canonical_json
 
@@ -41,7 +41,7 @@ def fingerprint_of(state_dict: Mapping[str, Tensor], config: ModelConfig) -> str
 
 
 def save_checkpoint(
-    network: EscNet, path: str | Path, provenance: Mapping[str, Any], *, overwrite: bool = False
+    network: Network, path: str | Path, provenance: Mapping[str, Any], *, overwrite: bool = False
 ) -> CheckpointInfo:
     """Write the network to `path`, whole or not at all, and return the header as written.
 
@@ -90,7 +90,7 @@ def refuse_existing(path: str | Path, *, overwrite: bool) -> None:
 
 def load_checkpoint(
     path: str | Path, device: str | torch.device = "cpu", *, expected_fingerprint: str | None = None
-) -> EscNet:
+) -> Network:
     """The network of a checkpoint, in evaluation mode on `device`.
 
     Strict in names, shapes and types; the stored fingerprint is compared with the content and, where
@@ -217,10 +217,10 @@ class _WithoutRandomNumbers(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _build_without_weights(path: Path, config: ModelConfig) -> EscNet:
+def _build_without_weights(path: Path, config: ModelConfig) -> Network:
     try:
         with _WithoutRandomNumbers():
-            return EscNet(config)
+            return config.build()
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:

@@ -13,7 +13,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from escnet.config import ModelConfig
+from escnet.base_config import ModelConfig
+from escnet.config import parse_config
 from schemas.errors import ModelError
 
 FORMAT = "escnet-checkpoint/1"
@@ -66,7 +67,7 @@ def read_header(path: str | Path) -> CheckpointInfo:
         raise ModelError(f"{path}: format {found!r}, expected {FORMAT!r}; use the version of escnet that wrote it")
     try:
         config_json, fingerprint = metadata["config"], metadata["fingerprint"]
-        config = ModelConfig.model_validate(json.loads(config_json))
+        config = parse_config(json.loads(config_json))
         provenance = json.loads(metadata["provenance"])
         _refuse_impossible(config, n_tensors=len(tensors))
     except KeyError as error:
@@ -98,11 +99,8 @@ def _refuse_impossible(config: ModelConfig, n_tensors: int) -> None:
         for name, value in settings.items():
             if name in _CLIP_SIZES and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ModelError(f"clip: {name} is {str(value)[:80]}, expected a whole number from 1")
-    depths = [config.n_blocks, config.sam.depth, *(tower.get("layers", 1) for tower in towers)]
-    if config.pyramid is not None:
-        depths += config.pyramid.depths
-    if max(depths) > n_tensors:
-        raise ModelError(f"{max(depths)} layers, but the file has only {n_tensors} tensors")
+    if max(config.depths) > n_tensors:
+        raise ModelError(f"{max(config.depths)} layers, but the file has only {n_tensors} tensors")
 
 
 def _open_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[tuple[int, ...], str]]]:

@@ -2,8 +2,10 @@
 
 CLIP is Radford et al. 2021 (arXiv:2103.00020), built by open_clip. CLIP itself gives one feature an image; dense
 features come from letting the last attention block pass its values only, without mixing positions (MaskCLIP, Zhou
-et al. 2022, arXiv:2112.01071), as CAT-Seg (Cho et al. 2024, arXiv:2303.11797) does. ESC-Net's paper does not say
-how it gets its dense features; this is our choice, and `dense_attention="full"` keeps the block as it was.
+et al. 2022, arXiv:2112.01071). ESC-Net's paper does not say how it gets its dense features; this is our choice, and
+`dense_attention="full"` keeps the block as it was. CAT-Seg (Cho et al. 2024, arXiv:2303.11797) passes values only as
+well, but its code adds them to the class token instead of to the patch they come from, and its weights were trained so:
+`value_on_class_token`.
 """
 
 from open_clip import CLIP, CLIPTextCfg, CLIPVisionCfg
@@ -12,7 +14,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer, tex
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from escnet.config import ModelConfig
+from escnet.base_config import ModelConfig
 from escnet.pyramid import PyramidTower
 from escnet.tokens import TokenTable
 
@@ -83,22 +85,25 @@ def dense_features(clip: CLIP, pixels: Tensor, config: ModelConfig) -> tuple[Ten
     source = last if config.dense_attention == "full" else last - 1
     wanted = sorted({*config.tap_layers, source})
     found = visual.forward_intermediates(
-        pixels, indices=wanted, stop_early=True, intermediates_only=True, output_fmt="NLC"
-    )["image_intermediates"]  # each (B, h*w, width), the class token left out
-    outputs = dict(zip(wanted, found, strict=True))
+        pixels, indices=wanted, stop_early=True, intermediates_only=True, output_fmt="NLC", output_extra_tokens=True
+    )
+    outputs = dict(zip(wanted, found["image_intermediates"], strict=True))  # (B, h*w, width), without the class token
     tokens = outputs[source]
     if config.dense_attention == "value_only":
-        tokens = _pass_values(visual.transformer.resblocks[last], tokens)
+        tokens = _pass_values(visual.transformer.resblocks[last], tokens, onto=tokens)
+    elif config.dense_attention == "value_on_class_token":
+        class_token = found["image_intermediates_prefix"][wanted.index(source)]  # (B, 1, width)
+        tokens = _pass_values(visual.transformer.resblocks[last], tokens, onto=class_token)
     taps = [_as_grid(outputs[layer], grid_hw) for layer in config.tap_layers]
     return _as_grid(_project(visual, tokens), grid_hw), taps
 
 
-def _pass_values(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
-    """The block with every position attending to itself alone: (B, N, width) -> (B, N, width)."""
+def _pass_values(block: ResidualAttentionBlock, tokens: Tensor, onto: Tensor) -> Tensor:
+    """The block with every position attending to itself alone, its value added to `onto`: (B, N, width), like it."""
     attention, width = block.attn, tokens.shape[-1]
     weight, bias = attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :]  # q and k stand before v
     values = attention.out_proj(F.linear(block.ln_1(tokens), weight, bias))
-    tokens = tokens + block.ls_1(values)
+    tokens = onto + block.ls_1(values)
     return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
 
 

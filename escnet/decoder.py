@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from escnet.config import ModelConfig, norm_groups
+from escnet.base_config import ModelConfig, norm_groups
 
 _SPREAD = 8  # channels of a spread-out tap, in units of its guidance channels
 

@@ -1,6 +1,7 @@
-"""An ESC-Net made from other people's weights: CLIP by open_clip, prompts and mask decoder by SAM.
+"""A network to be trained, made from other people's weights: CLIP by open_clip, prompts and mask decoder by SAM.
 
-ESC-Net (Lee et al. 2025, arXiv:2411.14723) starts its training from both. Every ESC-Block gets a copy of
+ESC-Net (Lee et al. 2025, arXiv:2411.14723) starts its training from both, CAT-Seg (Cho et al. 2024, arXiv:2303.11797)
+from CLIP alone. Every ESC-Block gets a copy of
 its own of SAM's decoder transformer and tokens. What the two do not cover stays at its seeded random
 start, and the checkpoint says so: such a network must be trained before its labels mean anything.
 """
@@ -17,12 +18,15 @@ import torch
 from open_clip.model import resize_pos_embed
 from torch import Tensor
 
+from escnet.base_network import Network
+from escnet.catseg.config import CatSegConfig
+from escnet.catseg.network import CatSeg
 from escnet.checkpoint import describe_mismatch
 from escnet.checkpoint_header import UNTRAINED_PARTS
-from escnet.config import ModelConfig, preset_config
+from escnet.config import EscNetConfig, preset_config
 from escnet.models import build_random
 from escnet.network import EscNet
-from escnet.weight_files import read_weights
+from escnet.weight_files import read_weights, shapes_of
 from schemas.errors import ModelError
 
 _GRID_SIDE = 24  # patches; the paper's grid
@@ -45,7 +49,12 @@ class _ClipSource:
     name: str  # pretrained tag or file name
     path: Path
     licence: str
-    normalisation: dict[str, Any]  # fields of ModelConfig that these weights decide
+    normalisation: dict[str, Any]  # fields of a configuration that these weights decide
+
+    def origin(self, arch: str) -> dict[str, str]:
+        """For a checkpoint's provenance."""
+        sha256 = _sha256_of(self.path)
+        return {"architecture": arch, "weights": self.name, "sha256": sha256, "licence": self.licence}
 
 
 def import_escnet(
@@ -72,26 +81,39 @@ def import_escnet(
     source = _find_clip_weights(clip, clip_pretrained)
     network = build_random(config.model_copy(update=source.normalisation)).eval()
     filled = _load_sam(network, Path(sam), sam_weights) | _load_clip(network, clip, source.path)
-    provenance = {
-        "imported_from": {
-            "clip": {
-                "architecture": clip,
-                "weights": source.name,
-                "sha256": _sha256_of(source.path),
-                "licence": source.licence,
-            },
-            "sam": {
-                "weights": Path(sam).name,
-                "sha256": _sha256_of(Path(sam)),
-                "licence": "Apache-2.0, where this is Meta's own file",
-            },
-        },
-        UNTRAINED_PARTS: sorted({_part_of(name) for name in network.state_dict() if name not in filled}),
+    of_sam = {
+        "weights": Path(sam).name,
+        "sha256": _sha256_of(Path(sam)),
+        "licence": "Apache-2.0, where this is Meta's own file",
     }
-    return network, provenance
+    return network, _provenance(network, filled, clip=source.origin(clip), sam=of_sam)
 
 
-def config_for_clip(arch: str, image_size: int | None = None) -> ModelConfig:
+def import_cat_seg_start(config: CatSegConfig, clip_pretrained: str) -> tuple[CatSeg, dict[str, Any]]:
+    """Build a CAT-Seg on the weights of CLIP.
+
+    Args:
+        config: its `clip_arch` is an open_clip architecture.
+        clip_pretrained: one of open_clip's pretrained tags for it (downloaded or from the cache), or a file.
+
+    Returns:
+        The network, in evaluation mode on the CPU, and the provenance for `save_checkpoint`.
+
+    Raises:
+        ModelError: weights that do not fit, cannot be had or cannot be read safely, or another activation.
+    """
+    source = _find_clip_weights(config.clip_arch, clip_pretrained)
+    network = build_random(config.model_copy(update=source.normalisation)).eval()
+    filled = _load_clip(network, config.clip_arch, source.path)
+    return network, _provenance(network, filled, clip=source.origin(config.clip_arch))
+
+
+def _provenance(network: Network, filled: set[str], **origins: dict[str, str]) -> dict[str, Any]:
+    untrained = sorted({_part_of(name) for name in network.state_dict() if name not in filled})
+    return {"imported_from": origins, UNTRAINED_PARTS: untrained}
+
+
+def config_for_clip(arch: str, image_size: int | None = None) -> EscNetConfig:
     """The configuration of an ESC-Net on an open_clip architecture; blocks 1/3 and 2/3 up are tapped.
 
     Raises:
@@ -113,7 +135,7 @@ def config_for_clip(arch: str, image_size: int | None = None) -> ModelConfig:
     side = _GRID_SIDE * patch if image_size is None else image_size
     if side < patch or side % patch:
         raise ModelError(f"image size {side}: expected a multiple of {arch}'s patch size {patch}")
-    return ModelConfig(clip_arch=arch, clip=clip, image_size=side, tap_layers=(layers // 3 - 1, 2 * layers // 3 - 1))
+    return EscNetConfig(clip_arch=arch, clip=clip, image_size=side, tap_layers=(layers // 3 - 1, 2 * layers // 3 - 1))
 
 
 def clip_of_preset(preset: str) -> tuple[str, int]:
@@ -164,7 +186,7 @@ def _refuse_other_activation(arch: str, weights: str, weights_use_quickgelu: boo
     raise ModelError(f"{arch}: builds {built}, but {weights} was trained with {trained}; use {other}")
 
 
-def _load_clip(network: EscNet, arch: str, path: Path) -> set[str]:
+def _load_clip(network: Network, arch: str, path: Path) -> set[str]:
     """Fill `network.clip` from the file; returns the names of the network's tensors now filled."""
     weights = read_weights(path)
     if _OPENAI_MARKS & weights.keys():
@@ -176,7 +198,7 @@ def _load_clip(network: EscNet, arch: str, path: Path) -> set[str]:
         # float: interpolation in half precision, as OpenAI stores its weights, would lose digits
         weights[_POSITIONS] = positions.float()
         resize_pos_embed(weights, network.clip)
-    if problem := describe_mismatch(_shapes(weights), _shapes(targets)):
+    if problem := describe_mismatch(shapes_of(weights), shapes_of(targets)):
         raise ModelError(f"{path}: these are not the weights of open_clip's {arch}: {problem}")
     network.clip.load_state_dict(weights)
     return {f"clip.{name}" for name in targets}
@@ -199,19 +221,12 @@ def _load_sam(network: EscNet, path: Path, weights: dict[str, Tensor]) -> set[st
             if name.startswith(_SAM_COPIED):
                 sources[f"blocks.{i}.sam.{name}"] = (f"mask_decoder.{name}", tensor)
     found = {name: tensor for name, tensor in weights.items() if not name.startswith(_SAM_UNNEEDED)}
-    if problem := describe_mismatch(_shapes(found), _shapes(dict(sources.values()))):
+    if problem := describe_mismatch(shapes_of(found), shapes_of(dict(sources.values()))):
         raise ModelError(f"{path}: not a SAM checkpoint in the layout of sam_vit_b_01ec64.pth: {problem}")
     with torch.no_grad():
         for their_name, ours in sources.values():
             ours.copy_(found[their_name])
     return set(sources)
-
-
-def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {
-        name: (tuple(tensor.shape), "float" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch."))
-        for name, tensor in tensors.items()
-    }
 
 
 def _part_of(name: str) -> str:

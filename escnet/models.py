@@ -17,11 +17,17 @@ from schemas.fingerprint import fingerprint
 if TYPE_CHECKING:
     import torch
 
-    from escnet.network import EscNet
+    from escnet.base_network import Network
 
 RANDOM_SEED = 0
 # Written down so that listing the presets need not build them.
-PRESET_PARAMETERS = {"escnet-b16": 169_540_593, "escnet-l14": 448_884_977, "escnet-nano": 2_089_691}
+PRESET_PARAMETERS = {
+    "escnet-b16": 169_540_593,
+    "escnet-l14": 448_884_977,
+    "escnet-nano": 2_089_691,
+    "cat-seg-b16": 154_581_218,
+    "cat-seg-l14": 433_726_946,
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ def resolve_model(name_or_path: str, allow_random_weights: bool = False) -> Reso
     return _resolve_file(path.name, path.absolute(), allow_random_weights)  # absolute: for workers elsewhere
 
 
-def load_model(resolved: ResolvedModel, device: "str | torch.device" = "cpu") -> "EscNet":
+def load_model(resolved: ResolvedModel, device: "str | torch.device" = "cpu") -> "Network":
     """The network of a resolved model, in evaluation mode on `device`.
 
     Raises:
@@ -82,32 +88,30 @@ def load_model(resolved: ResolvedModel, device: "str | torch.device" = "cpu") ->
     return load_checkpoint(resolved.path, device, expected_fingerprint=resolved.fingerprint)
 
 
-def build_random(config: ModelConfig) -> "EscNet":
+def build_random(config: ModelConfig) -> "Network":
     """A network with the random weights of seed 0, the same every time; the caller's generators stay as they are."""
     import torch
 
-    from escnet.network import EscNet
-
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(RANDOM_SEED)
-        return EscNet(config)
+        return config.build()
 
 
 def parameters_by_part(config: ModelConfig) -> dict[str, int]:
     """Parameters of each part of a network, counted without memory for one."""
     import torch
 
-    from escnet.network import EscNet, count_parameters
+    from escnet.base_network import count_parameters
 
     with torch.device("meta"):
-        return count_parameters(EscNet(config))
+        return count_parameters(config.build())
 
 
 def _preset_without_weights(name: str, allow_random_weights: bool) -> ResolvedModel:
     if not allow_random_weights:
         raise ModelError(
-            f"{name}: no weights come with this preset; give the path of a trained checkpoint (docs/training.md says "
-            "how to make one), or pass --allow-random-weights to try things out (labels are noise)"
+            f"{name}: no weights come with this preset; give the path of a trained checkpoint (docs/models.md says "
+            "how to get or make one), or pass --allow-random-weights to try things out (labels are noise)"
         )
     config = preset_config(name)
     identity = fingerprint([config.model_dump(mode="json"), f"random weights, seed {RANDOM_SEED}"])

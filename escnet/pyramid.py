@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock  # type: ignore[import-untyped]
 
-from escnet.config import PyramidConfig
+from escnet.base_config import PyramidConfig
 
 
 class PyramidTower(nn.Module):

@@ -12,12 +12,12 @@ from segment_anything.modeling import PromptEncoder, TwoWayTransformer
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
-from escnet.config import ModelConfig
+from escnet.config import EscNetConfig
 from escnet.prompts import Prompts
 from escnet.two_way import two_way_layer
 
 
-def build_prompt_encoder(config: ModelConfig) -> PromptEncoder:
+def build_prompt_encoder(config: EscNetConfig) -> PromptEncoder:
     """SAM's prompt encoder for this grid and input size, frozen."""
     encoder = PromptEncoder(
         embed_dim=config.sam.embed_dim,
@@ -62,7 +62,7 @@ def dense_position(encoder: PromptEncoder) -> Tensor:
 class SamBlock(nn.Module):
     """SAM's mask decoder transformer on CLIP's patches, for all classes at once."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: EscNetConfig) -> None:
         super().__init__()
         sam = config.sam
         self.image_projection = nn.Sequential(

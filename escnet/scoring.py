@@ -15,13 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from escnet.config import ModelConfig
+from escnet.base_config import CanvasValues, ModelConfig
 from schemas.errors import PictureError
 
 CELL = 4  # pixels a side
 # Scores a tile holds (classes x pixels); a tile costs about five times its 4 bytes a score while it is judged.
 _TILE_SCORES = {"cpu": 2**19, "cuda": 2**24}  # one stays in a CPU cache, the other fills a GPU
 _TILE_STEP = 8  # tile sides are multiples of it: whole cells, and rows that fill vector registers
+_LEAST_PROBABILITY = 1e-30  # so that logarithms are finite
 _OUT_OF_REACH = -1e30  # finite, so that differences of two stay numbers
 _LOG2_E = math.log2(math.e)
 _LN_2 = math.log(2)
@@ -70,7 +71,8 @@ def score(canvas: Tensor, codes: np.ndarray, size_hw: tuple[int, int], config: M
     """Judge every pixel of a picture. Not to be called under autocast.
 
     Args:
-        canvas: (K, ch, cw) float32 logits of the picture; entries in canonical order, which breaks ties.
+        canvas: (K, ch, cw) float32 of the picture, what `config.canvas_holds` says; entries in canonical order, which
+            breaks ties.
         codes: (K,) int32 code of each entry.
         size_hw: height and width of the picture in pixels.
 
@@ -86,8 +88,10 @@ def score(canvas: Tensor, codes: np.ndarray, size_hw: tuple[int, int], config: M
     confidence, margin = (torch.empty(cells_hw, dtype=torch.uint8, device=device) for _ in range(2))
     entropy_sum = torch.zeros((), dtype=torch.float64, device=device)
     code_of = torch.from_numpy(codes).to(device)
-    for y, x, bits in _upsample(canvas, size_hw, _LOG2_E / config.temperature):
-        tile = _judge(bits, is_sigmoid=config.loss == "binary_cross_entropy")
+    is_probable = config.canvas_holds == "probabilities"
+    for y, x, values in _upsample(canvas, size_hw, 1.0 if is_probable else _LOG2_E / config.temperature):
+        bits = values.clamp_(min=_LEAST_PROBABILITY).log2_() if is_probable else values
+        tile = _judge(bits, config.canvas_holds)
         cells = (slice(y.start // CELL, -(-y.stop // CELL)), slice(x.start // CELL, -(-x.stop // CELL)))
         winner[y, x] = code_of.take(tile.winner)
         runner_up[cells] = code_of.take(tile.runner_up)
@@ -161,12 +165,13 @@ class _Tile(NamedTuple):
     entropy: Tensor
 
 
-def _judge(bits: Tensor, *, is_sigmoid: bool) -> _Tile:
+def _judge(bits: Tensor, holds: CanvasValues) -> _Tile:
     """Find winner, runner-up, probabilities and entropy of a tile in a handful of passes over it.
 
     Args:
         bits: (K, R, C) logits divided by ln 2, since powers of two are three times as fast as powers of e on a
-            CPU; overwritten.
+            CPU, or logarithms of probabilities to the base 2; overwritten.
+        holds: what they come from.
     """
     best = bits.amax(0)
     below = bits.sub_(best)  # <= 0, and 0 for the winner
@@ -176,7 +181,9 @@ def _judge(bits: Tensor, *, is_sigmoid: bool) -> _Tile:
     entropy = total.log() - powers.mul_(below).sum(0) * _LN_2 / total
     below.scatter_(0, winner[None], _OUT_OF_REACH)
     second = below.amax(0)
-    if is_sigmoid:
+    if holds == "probabilities":
+        confidence, other = torch.exp2(best), torch.exp2(best + second)
+    elif holds == "sigmoid logits":
         confidence, other = torch.sigmoid(best * _LN_2), torch.sigmoid((best + second) * _LN_2)
     else:
         confidence, other = 1 / total, torch.exp2(second) / total

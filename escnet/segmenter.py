@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from escnet.network import EscNet
+from escnet.base_network import Network
 from escnet.scoring import Segmentation, score
 from escnet.text import CompiledVocabulary, compile_vocabulary
-from escnet.views import N_VIEWS, Prepared, Views, canvas_side, merge_views, prepare, view_batch
+from escnet.views import N_VIEWS, Prepared, Views
 from schemas.errors import ModelError
 from schemas.vocabulary import Vocabulary
 
@@ -42,7 +42,7 @@ class Segmenter:
 
     def __init__(
         self,
-        network: EscNet,
+        network: Network,
         *,
         device: str | torch.device = "cpu",
         dtype: Dtype = "float32",
@@ -65,7 +65,7 @@ class Segmenter:
 
     def prepare(self, picture: np.ndarray) -> Prepared:
         """Resize a picture (H, W, 3) uint8 RGB to its views; safe in threads, and apart from the device."""
-        return prepare(picture, self.network.config, self.views)
+        return self.network.prepare_views(picture, self.views)
 
     @torch.no_grad()
     def segment(self, batch: Sequence[Prepared], vocabulary: CompiledVocabulary) -> list[Segmentation]:
@@ -95,8 +95,8 @@ class Segmenter:
 
         Views are merged as soon as some classes are through, so that all logits of all views never exist at once.
         """
-        pixels = view_batch(group, self.network.config, self.device)
-        n_entries, side = len(vocabulary.codes), canvas_side(self.network.config, self.views)
+        pixels = self.network.view_batch(group, self.views, self.device)
+        n_entries, side = len(vocabulary.codes), self.network.canvas_side(self.views)
         chunk = self.class_chunk or self._suitable_chunk(n_entries, len(pixels))
         canvases = torch.empty(len(group), n_entries, side, side, device=self.device)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
@@ -104,12 +104,12 @@ class Segmenter:
             parts = self.network.logits_in_parts(image, vocabulary.text, chunk)
             for part, places in zip(parts, canvases.split(chunk, dim=1), strict=True):
                 for views, place in zip(part.split(N_VIEWS[self.views]), places, strict=True):
-                    place.copy_(merge_views(views))
+                    place.copy_(self.network.merge_views(views))
         return canvases
 
     def _suitable_chunk(self, n_entries: int, n_views: int) -> int:
         """Classes at a time, spread evenly over the fewest passes that the limit allows."""
-        on_cpu = max(1, _CPU_CHANNELS // (self.network.config.sam.embed_dim * n_views))
+        on_cpu = max(1, _CPU_CHANNELS // (self.network.config.class_width * n_views))
         limit = on_cpu if self.device.type == "cpu" else max(1, _GPU_MAPS // n_views)
         return -(-n_entries // -(-n_entries // limit))
 

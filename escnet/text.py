@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from escnet.base_config import ModelConfig
+from escnet.base_network import Network, TextFeatures
 from escnet.clip import build_tokenizer
-from escnet.config import ModelConfig
-from escnet.network import EscNet, TextFeatures
 from schemas.errors import VocabularyError
 from schemas.vocabulary import Entry, Vocabulary
 
@@ -35,7 +35,7 @@ class CompiledVocabulary:
 
 
 @torch.no_grad()
-def compile_vocabulary(network: EscNet, vocabulary: Vocabulary) -> CompiledVocabulary:
+def compile_vocabulary(network: Network, vocabulary: Vocabulary) -> CompiledVocabulary:
     """Encode a vocabulary, each distinct text once.
 
     The order of classes, prompts and templates in the vocabulary changes no byte of the result. Adding or removing
@@ -83,7 +83,7 @@ def _texts(entry: Entry, vocabulary: Vocabulary) -> list[str]:
     return [template.replace("{}", prompt) for prompt in entry.prompts for template in vocabulary.templates]
 
 
-def _tokenize(network: EscNet, name: str, texts: list[str]) -> dict[str, Tensor]:
+def _tokenize(network: Network, name: str, texts: list[str]) -> dict[str, Tensor]:
     """(context,) token ids of each text; open_clip's tokenizer by itself would cut a long one in silence."""
     tokenizer = build_tokenizer(network.config)
     for text in texts:
@@ -96,7 +96,7 @@ def _tokenize(network: EscNet, name: str, texts: list[str]) -> dict[str, Tensor]
     return dict(zip(texts, tokenizer(texts), strict=True))
 
 
-def _encode(network: EscNet, tokens: dict[str, Tensor]) -> Iterator[tuple[list[str], Tensor]]:
+def _encode(network: Network, tokens: dict[str, Tensor]) -> Iterator[tuple[list[str], Tensor]]:
     """Texts and their (n, C) float64 embeddings of unit norm on the CPU, batch by batch."""
     device = next(network.parameters()).device
     texts = list(tokens)

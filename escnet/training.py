@@ -1,9 +1,10 @@
-"""One training step of an ESC-Net: which parameters learn and how fast, and the loss of a batch.
+"""One training step of a network: which parameters learn and how fast, and the loss of a batch.
 
-Parameter groups `paper` are those of ESC-Net (Lee et al. 2025, arXiv:2411.14723) after CAT-Seg (Cho et al. 2024,
-arXiv:2303.11797): new parts at one rate; CLIP's query and value projections and position embeddings (of both towers),
-and the attention layers of the SAM blocks, at a hundredth of it; all else frozen. `all` is for networks that start
-from nothing: everything but SAM's prompt encoder and what has no effect. `blocks` is `all` without CLIP.
+Parameter groups `paper` are those of the network's own paper. ESC-Net (Lee et al. 2025, arXiv:2411.14723): new parts at
+one rate; CLIP's query and value projections and position embeddings (of both towers), and the attention layers of the
+SAM blocks, at a hundredth of it; all else frozen. CAT-Seg (Cho et al. 2024, arXiv:2303.11797) as its code does it: new
+parts, and the query and value projections alone. `all` is for networks that start from nothing: everything but SAM's
+prompt encoder and what has no effect. `blocks` is `all` without CLIP.
 """
 
 import re
@@ -15,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from escnet.base_network import ImageFeatures, Network, TextFeatures
 from escnet.losses import IGNORED, alignment_loss, patch_target, segmentation_loss
-from escnet.network import EscNet, ImageFeatures
 from schemas.errors import ModelError
 
 _SPREAD_ATTENTION = 3.0  # times CLIP's own initial values
@@ -24,13 +25,8 @@ _SPREAD_FLOOR = 0.01  # of the largest variance: directions below it are noise, 
 
 Trainable = Literal["all", "paper", "blocks"]
 
-_NEW_PARTS = re.compile(r"blocks\.\d+\.(sam\.image_projection|fuse|vlf|to_correlation)\.|decoder\.")
-# The result of the last attention is not used, and what keys have in common is lost in the softmax.
-_NO_EFFECT = re.compile(r".*(final_attn_token_to_image|norm_final|cross_attn_\w+\.k_proj\.bias)")
-_SAM_ATTENTION = re.compile(r"blocks\.\d+\.sam\.transformer\.layers\.\d+\.\w*attn\w*\.")
 _CLIP_ATTENTION = re.compile(r"clip\.(visual\.)?transformer\.resblocks\.\d+\.attn\.in_proj_(weight|bias)$")
 _TEXT_TOWER = re.compile(r"clip\.(transformer|token_embedding|positional_embedding|ln_final|text_projection)\b")
-_CLIP_POSITION = re.compile(r"clip\.(visual\.)?positional_embedding$")
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class LossWeights:
 
 
 def parameter_groups(
-    network: EscNet,
+    network: Network,
     trainable: Trainable,
     *,
     learning_rate: float,
@@ -94,11 +90,9 @@ def parameter_groups(
     text: list[nn.Parameter] = []
     attention: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
-        is_new = _is_useful(name, trainable) if trainable != "paper" else bool(_NEW_PARTS.match(name))
-        is_attention = trainable == "paper" and any(
-            pattern.match(name) for pattern in (_SAM_ATTENTION, _CLIP_ATTENTION, _CLIP_POSITION)
-        )
-        is_attention = is_attention and not _NO_EFFECT.match(name)
+        is_paper = trainable == "paper"
+        is_new = bool(network.NEW_PARTS.match(name)) if is_paper else _is_useful(network, name, trainable)
+        is_attention = is_paper and bool(network.TUNED_PARTS.match(name) and not network.UNTRAINABLE.match(name))
         parameter.requires_grad_(is_new or is_attention)
         if is_new and _TEXT_TOWER.match(name):
             text.append(parameter)
@@ -120,7 +114,7 @@ def parameter_groups(
 class TrainingModel(nn.Module):
     """The network with its losses as one module, as data-parallel training wants it."""
 
-    def __init__(self, network: EscNet) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
@@ -134,7 +128,7 @@ class TrainingModel(nn.Module):
             image = network.encode_image(batch.pixels)
             patches = image.patches
             losses["segmentation"] = self._segmentation(
-                image, embeddings[0], words[0].target, weights.classes_per_picture
+                image, network.prepare_text(embeddings[0]), words[0].target, weights.classes_per_picture
             )
         else:
             patches = network.encode_patches(batch.pixels)
@@ -147,19 +141,17 @@ class TrainingModel(nn.Module):
             losses["alignment"] = torch.stack(found).mean()
         return losses
 
-    def _segmentation(self, image: ImageFeatures, embeddings: Tensor, target: Tensor, n_classes: int | None) -> Tensor:
-        network, config = self.network, self.network.config
-        text = network.prepare_text(embeddings)
-        correlation = network.correlate(image, text)
-        if n_classes is not None and n_classes < len(embeddings):
-            classes = hardest_classes(correlation, target, n_classes)
-            correlation = correlation.gather(1, classes[..., None, None].expand(-1, -1, *correlation.shape[2:]))
-            target = _places_in(classes, target, len(embeddings))
-        (logits,) = network.refine(image, [correlation], text.summaries)
+    def _segmentation(self, image: ImageFeatures, text: TextFeatures, target: Tensor, n_classes: int | None) -> Tensor:
+        network, config, n_all = self.network, self.network.config, len(text.embeddings)
+        if n_classes is not None and n_classes < n_all:
+            classes = hardest_classes(network.correlate(image, text), target, n_classes)
+            logits, target = network.logits_of(image, text, classes), _places_in(classes, target, n_all)
+        else:
+            logits = network.logits(image, text)
         return segmentation_loss(logits / config.temperature, target, config.loss)
 
 
-def class_embeddings(network: EscNet, words: Sequence[Words]) -> list[Tensor]:
+def class_embeddings(network: Network, words: Sequence[Words]) -> list[Tensor]:
     """(K, C) unit norm of each: the texts of a class are averaged, as `text.compile_vocabulary` does."""
     texts = F.normalize(network.encode_tokens(torch.cat([each.tokens for each in words])).float(), dim=-1)
     embeddings = []
@@ -170,7 +162,7 @@ def class_embeddings(network: EscNet, words: Sequence[Words]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def spread_names(network: EscNet, tokens: Tensor) -> None:
+def spread_names(network: Network, tokens: Tensor) -> None:
     """Give a text tower with random weights embeddings that tell names apart from the start.
 
     As CLIP initialises it, all names are nearly one vector. A picture cannot learn what its words do not yet say, nor
@@ -229,9 +221,9 @@ def _places_in(classes: Tensor, target: Tensor, n_all: int) -> Tensor:
     return places.gather(1, target.flatten(1) % (n_all + 1)).view_as(target)
 
 
-def _is_useful(name: str, trainable: Trainable) -> bool:
-    frozen = ("prompt_encoder.", "clip.") if trainable == "blocks" else ("prompt_encoder.",)
-    return not _NO_EFFECT.match(name) and not name.startswith(frozen)
+def _is_useful(network: Network, name: str, trainable: Trainable) -> bool:
+    is_frozen = trainable == "blocks" and name.startswith("clip.")
+    return not is_frozen and not network.UNTRAINABLE.match(name)
 
 
 def _without_keys(gradient: Tensor) -> Tensor:

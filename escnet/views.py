@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from escnet.config import ModelConfig
+from escnet.base_config import ModelConfig
 
 Views = Literal["single", "sliding"]
 N_VIEWS: dict[str, int] = {"single": 1, "sliding": 5}
@@ -26,7 +26,7 @@ N_VIEWS: dict[str, int] = {"single": 1, "sliding": 5}
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture as the network wants it: views (V, 3, S, S) uint8 RGB, and the picture's own (H, W) in pixels."""
+    """A picture resized for the network: pixels (V, 3, h, w) uint8 RGB, and the picture's own (H, W) in pixels."""
 
     pixels: np.ndarray
     size_hw: tuple[int, int]
@@ -46,23 +46,29 @@ def prepare(picture: np.ndarray, config: ModelConfig, views: Views) -> Prepared:
     Raises:
         ValueError: the array is not such a picture.
     """
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
-        raise ValueError(f"expected a picture (H, W, 3) of uint8, found {picture.shape} of {picture.dtype}")
+    check_picture(picture)
     side = config.image_size
     image = Image.fromarray(picture)
     if views == "single":
-        shown = [_resize(image, side)]
+        shown = [resize(image, (side, side))]
     else:
         step = window_stride(config.grid_hw[0]) * config.patch_size
-        canvas = _resize(image, side + step)
+        canvas = resize(image, (side + step, side + step))
         corners = [(x, y) for y in (0, step) for x in (0, step)]
-        shown = [canvas.crop((x, y, x + side, y + side)) for x, y in corners] + [_resize(canvas, side)]
+        shown = [canvas.crop((x, y, x + side, y + side)) for x, y in corners] + [resize(canvas, (side, side))]
     pixels = np.stack([np.asarray(view).transpose(2, 0, 1) for view in shown])
     return Prepared(np.ascontiguousarray(pixels), (picture.shape[0], picture.shape[1]))
 
 
-def _resize(image: Image.Image, side: int) -> Image.Image:
-    return image.resize((side, side), Image.Resampling.BILINEAR)  # antialiased when it shrinks
+def check_picture(picture: np.ndarray) -> None:
+    """Raise ValueError unless the array is (H, W, 3) of uint8, of at least one pixel."""
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+        raise ValueError(f"expected a picture (H, W, 3) of uint8, found {picture.shape} of {picture.dtype}")
+
+
+def resize(image: Image.Image, size_hw: tuple[int, int]) -> Image.Image:
+    """Bilinearly, and antialiased where it shrinks."""
+    return image.resize((size_hw[1], size_hw[0]), Image.Resampling.BILINEAR)
 
 
 def view_batch(batch: Sequence[Prepared], config: ModelConfig, device: torch.device) -> Tensor:
@@ -70,9 +76,13 @@ def view_batch(batch: Sequence[Prepared], config: ModelConfig, device: torch.dev
     pixels = torch.from_numpy(np.concatenate([prepared.pixels for prepared in batch]))
     if device.type == "cuda":
         pixels = pixels.pin_memory()
-    pixels = pixels.to(device, non_blocking=True).float()
-    mean = torch.tensor(config.image_mean, device=device).view(3, 1, 1)
-    std = torch.tensor(config.image_std, device=device).view(3, 1, 1)
+    return normalise(pixels.to(device, non_blocking=True).float(), config)
+
+
+def normalise(pixels: Tensor, config: ModelConfig) -> Tensor:
+    """(..., 3, H, W) float32 of 0..255, in place, to what the network was trained with."""
+    mean = torch.tensor(config.image_mean, device=pixels.device).view(3, 1, 1)
+    std = torch.tensor(config.image_std, device=pixels.device).view(3, 1, 1)
     return pixels.div_(255).sub_(mean).div_(std)
 
 

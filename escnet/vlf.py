@@ -13,7 +13,7 @@ from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from escnet.config import ModelConfig
+from escnet.config import EscNetConfig
 from escnet.windows import Windows
 
 FFN_RATIO = 4  # hidden width of both FFNs, in units of d
@@ -34,7 +34,7 @@ class LanguageSummary:
 class VisionAttention(nn.Module):
     """Part (a) of the figure: one window-attention block over the correlation of a class beside its image features."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: EscNetConfig) -> None:
         super().__init__()
         d, width = config.hidden_dim, config.hidden_dim + config.sam.embed_dim
         self.windows = Windows(config.grid_hw, config.window_size)
@@ -61,7 +61,7 @@ class VisionAttention(nn.Module):
 class LanguageAttention(nn.Module):
     """Part (b) of the figure: linear attention from every pixel of a class to the text embeddings of all classes."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: EscNetConfig) -> None:
         super().__init__()
         d, text_width = config.hidden_dim, config.clip["embed_dim"]
         self.n_heads = config.attention_heads
@@ -94,7 +94,7 @@ class LanguageAttention(nn.Module):
 class VisionLanguageFusion(nn.Module):
     """Vision attention, then language attention."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: EscNetConfig) -> None:
         super().__init__()
         self.vision = VisionAttention(config)
         self.language = LanguageAttention(config)

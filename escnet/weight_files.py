@@ -4,6 +4,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ _DAMAGE = (
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """All tensors of a weight file by name, on the CPU.
 
-    The kind of file is told from its content. A `{"state_dict": ...}` around the weights and a `module.`
-    before every name are taken off.
+    The kind of file is told from its content. A `{"state_dict": ...}` or `{"model": ...}` around the weights and a
+    `module.` before every name are taken off.
 
     Raises:
         ModelError: the file is missing, damaged, a TorchScript archive, or holds anything but tensors.
@@ -46,6 +47,14 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         reason = str(error).partition("\n")[0][:120]
         raise ModelError(f"{path}: damaged or cut short ({reason}); get the file again") from error
     return _tensors_of(path, weights)
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of each, for `checkpoint.describe_mismatch`; floating point of any width is "float"."""
+    return {
+        name: (tuple(tensor.shape), "float" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch."))
+        for name, tensor in tensors.items()
+    }
 
 
 def _read(path: Path) -> Any:
@@ -74,8 +83,9 @@ def _refuse_torchscript(path: Path) -> None:
 
 
 def _tensors_of(path: Path, weights: Any) -> dict[str, Tensor]:
-    if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
-        weights = weights["state_dict"]
+    for wrapper in ("state_dict", "model"):
+        if isinstance(weights, dict) and isinstance(weights.get(wrapper), dict):
+            weights = weights[wrapper]
     if not isinstance(weights, dict) or not weights:
         found = "nothing" if weights == {} else f"a {type(weights).__name__}"
         raise ModelError(f"{path}: holds {found}, expected tensors by name (a state dict)")

@@ -1,4 +1,4 @@
-"""`escnet model`: which models there are, what is in one, and how to make one from CLIP and SAM."""
+"""`escnet model`: which models there are, what is in one, and how to make one from other people's weights."""
 
 from typing import Any
 
@@ -8,7 +8,9 @@ from schemas.errors import printable
 
 IMPORT_EPILOG = """\b
 Examples:
-  The paper's smaller network, with OpenAI's CLIP by open_clip's own download:
+  CAT-Seg as its authors trained it, ready to label photographs:
+    escnet model import --cat-seg model_base.pth --output cat-seg-b16.safetensors
+  A start for training ESC-Net, the paper's smaller network, with OpenAI's CLIP by open_clip's own download:
     escnet model import --preset escnet-b16 --sam sam_vit_b_01ec64.pth --output start-b16.safetensors
   The same from a CLIP file at hand:
     escnet model import --preset escnet-b16 --clip-pretrained open_clip_model.safetensors \\
@@ -16,6 +18,8 @@ Examples:
   Another CLIP, at 336 x 336 pixels:
     escnet model import --clip ViT-B-16 --clip-pretrained laion2b_s34b_b88k --image-size 336 \\
         --sam sam_vit_b_01ec64.pth --output start-laion.safetensors
+  A start for training CAT-Seg, which has no SAM:
+    escnet model import --preset cat-seg-b16 --output start-cat-seg-b16.safetensors
 \b
 Files are read as weights only: no code in them is run. docs/models.md says where to get them.
 """
@@ -23,7 +27,7 @@ Files are read as weights only: no code in them is run. docs/models.md says wher
 
 @click.group()
 def model() -> None:
-    """Look at models, and make one from the weights of CLIP and SAM."""
+    """Look at models, and make one from other people's weights."""
 
 
 @model.command("list")
@@ -36,7 +40,8 @@ def list_models() -> None:
     for name in PRESET_NAMES:
         side = preset_config(name).image_size
         card = f"in the box; docs/{name}.md says what they are for"
-        weights = card if bundled_weights(name) else "none: `escnet train` makes them"
+        made_by = "`escnet model import`, see docs/models.md" if name.startswith("cat-seg") else "`escnet train`"
+        weights = card if bundled_weights(name) else f"none: {made_by} makes them"
         click.echo(f"{name:<14}{_millions(PRESET_PARAMETERS[name]):>12}{f'{side} x {side}':>12}   {weights}")
 
 
@@ -71,53 +76,103 @@ def show(name_or_path: str) -> None:
 
 
 @model.command("import", epilog=IMPORT_EPILOG)
-@click.option("--preset", metavar="NAME", help="escnet-b16 or escnet-l14: the CLIP and input size of that preset.")
+@click.option("--cat-seg", metavar="FILE", help="A trained CAT-Seg: its authors' model_base.pth or model_large.pth.")
+@click.option(
+    "--arch",
+    type=click.Choice(["ViT-B/16", "ViT-L/14@336px"]),
+    help="CLIP of the --cat-seg FILE. [default: told from the file]",
+)
+@click.option(
+    "--preset",
+    metavar="NAME",
+    help="A start for training: escnet-b16, escnet-l14, cat-seg-b16 or cat-seg-l14, the CLIP and input size of that "
+    "preset.",
+)
 @click.option("--clip", metavar="ARCH", help="Instead of a preset: an open_clip architecture, such as ViT-B-16.")
 @click.option(
     "--clip-pretrained",
     metavar="TAG_OR_FILE",
     help="open_clip's pretrained tag, downloaded or cached, or a local file. [default with --preset: openai]",
 )
-@click.option("--sam", required=True, metavar="FILE", help="SAM checkpoint, such as sam_vit_b_01ec64.pth.")
+@click.option("--sam", metavar="FILE", help="SAM checkpoint, such as sam_vit_b_01ec64.pth. An ESC-Net needs one.")
 @click.option(
     "--image-size",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Side of the network's input in pixels. [default: the preset's, or 24 patches]",
+    help="Side of an ESC-Net's input in pixels. [default: the preset's, or 24 patches]",
 )
 @click.option("--output", required=True, metavar="FILE", help="Checkpoint to write (.safetensors).")
 @click.option("--overwrite", is_flag=True, help="Replace --output if it exists.")
-def import_model(
+def import_model(output: str, overwrite: bool, **source: Any) -> None:
+    """Make a checkpoint from other people's weights: a trained CAT-Seg, or CLIP and SAM to start training from.
+
+    The parts of a start that CLIP and SAM do not cover are untrained: `escnet annotate` refuses it until it is trained,
+    or is told --allow-random-weights.
+    """
+    _check_source(**source)
+    from escnet.checkpoint import refuse_existing, save_checkpoint
+
+    refuse_existing(output, overwrite=overwrite)
+    network, provenance = _import(**source)
+    info = save_checkpoint(network, output, provenance, overwrite=overwrite)
+    click.echo(f"Wrote {output}: {_millions(info.n_parameters)} parameters, fingerprint {info.fingerprint}")
+    if info.untrained_parts:
+        click.echo(f"Untrained, to be trained before its labels mean anything: {', '.join(info.untrained_parts)}")
+
+
+def _check_source(
+    *,
+    cat_seg: str | None,
+    arch: str | None,
     preset: str | None,
     clip: str | None,
     clip_pretrained: str | None,
-    sam: str,
+    sam: str | None,
     image_size: int | None,
-    output: str,
-    overwrite: bool,
 ) -> None:
-    """Make a checkpoint from the weights of CLIP and SAM, to start training from.
-
-    Its other parts are untrained: `escnet annotate` refuses it until it is trained, or is told
-    --allow-random-weights.
-    """  # fmt: skip
-    if (preset is None) == (clip is None):
-        raise click.UsageError("give either --preset or --clip")
+    """Refuse options that do not go together."""
+    if sum(each is not None for each in (cat_seg, preset, clip)) != 1:
+        raise click.UsageError("give one of --cat-seg, --preset and --clip")
+    if arch is not None and cat_seg is None:
+        raise click.UsageError("--arch goes with --cat-seg")
     if clip is not None and clip_pretrained is None:
         raise click.UsageError("--clip needs --clip-pretrained TAG_OR_FILE")
-    from escnet.checkpoint import refuse_existing, save_checkpoint
-    from escnet.importing import clip_of_preset, import_escnet
+    has_no_sam = cat_seg is not None or (preset or "").startswith("cat-seg")
+    if not has_no_sam and sam is None:
+        raise click.UsageError("an ESC-Net needs --sam FILE")
+    without_effect = {"--sam": sam, "--image-size": image_size} if has_no_sam else {}
+    if cat_seg is not None:
+        without_effect["--clip-pretrained"] = clip_pretrained
+    for name, value in without_effect.items():
+        if value is not None:
+            raise click.UsageError(f"{name} has no effect on a CAT-Seg{' that is trained' * (cat_seg is not None)}")
 
-    refuse_existing(output, overwrite=overwrite)
+
+def _import(
+    *,
+    cat_seg: str | None,
+    arch: str | None,
+    preset: str | None,
+    clip: str | None,
+    clip_pretrained: str | None,
+    sam: str | None,
+    image_size: int | None,
+) -> tuple[Any, dict[str, Any]]:
+    """The network and its provenance."""
+    from escnet.catseg.config import CatSegConfig
+    from escnet.catseg.importing import import_cat_seg
+    from escnet.config import preset_config
+    from escnet.importing import clip_of_preset, import_cat_seg_start, import_escnet
+
+    if cat_seg is not None:
+        return import_cat_seg(cat_seg, arch)
     if preset is not None:
+        config = preset_config(preset)
+        if isinstance(config, CatSegConfig):
+            return import_cat_seg_start(config, clip_pretrained or "openai")
         clip, preset_size = clip_of_preset(preset)
         image_size = image_size or preset_size
-    network, provenance = import_escnet(
-        clip=clip, clip_pretrained=clip_pretrained or "openai", sam=sam, image_size=image_size
-    )
-    info = save_checkpoint(network, output, provenance, overwrite=overwrite)
-    click.echo(f"Wrote {output}: {_millions(info.n_parameters)} parameters, fingerprint {info.fingerprint}")
-    click.echo(f"Untrained, to be trained before its labels mean anything: {', '.join(info.untrained_parts)}")
+    return import_escnet(clip=clip, clip_pretrained=clip_pretrained or "openai", sam=sam, image_size=image_size)
 
 
 def _millions(count: int) -> str:

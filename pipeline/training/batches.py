@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from escnet.base_config import ModelConfig
 from escnet.clip import build_tokenizer
-from escnet.config import ModelConfig
 from escnet.losses import IGNORED
 from escnet.training import TrainingBatch, Words
 from pipeline.training.config import Stage, TrainingConfig

@@ -82,7 +82,7 @@ class Stage(_Strict):
 
     batch_size: pictures of an optimiser step, over all workers.
     micro_batch_size: pictures that go through the network at once.
-    classes_per_picture: classes that go through the blocks; None is all of the batch.
+    classes_per_picture: classes that go through the network; None is all of the batch.
     text_rate: of the learning rate, for a text tower that is trained whole; at 0 it rests.
     """
 

@@ -6,8 +6,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from escnet.base_config import ModelConfig
 from escnet.checkpoint_header import read_header
-from escnet.config import ModelConfig, preset_config
+from escnet.config import parse_config, preset_config
 from pipeline.storage import STORAGE_ERRORS, StorageOptions, read_bytes, storage_error
 from pipeline.training.config import ModelSource, TrainingConfig
 from pipeline.training.recipe_checks import Path, find_problem
@@ -67,7 +68,7 @@ def model_config(source: ModelSource) -> ModelConfig:
     if unknown:
         raise ModelError(f"changes: unknown setting {unknown[0]!r}{did_you_mean(unknown[0], values)}")
     try:
-        return ModelConfig(**_merged(values, source.changes))
+        return parse_config(_merged(values, source.changes))
     except ModelError as error:
         raise ModelError(f"changes: {error}") from error
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from escnet.base_config import ModelConfig
 from escnet.checkpoint_header import read_header
-from escnet.config import ModelConfig
 from pipeline.output import absolute_uri
 from pipeline.storage import StorageOptions
 from pipeline.training.config import DataSource, TrainingConfig

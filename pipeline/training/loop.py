@@ -19,8 +19,8 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from escnet.config import ModelConfig
-from escnet.network import EscNet
+from escnet.base_config import ModelConfig
+from escnet.base_network import Network
 from escnet.training import LossWeights, TrainingBatch, TrainingModel, parameter_groups
 from pipeline.training.batches import MicroBatches, Worker, load
 from pipeline.training.config import Stage, TrainingConfig
@@ -64,7 +64,7 @@ class Trainer:
     def __init__(
         self,
         config: TrainingConfig,
-        network: EscNet,
+        network: Network,
         sources: list[list[SampleSource]],
         *,
         device: torch.device,
@@ -94,7 +94,7 @@ class Trainer:
         self._n_summed = 0  # steps
 
     @property
-    def trained(self) -> EscNet:
+    def trained(self) -> Network:
         """The network to keep: the average where one is kept."""
         return self.network if self._average is None else self._average
 
@@ -243,15 +243,15 @@ class Trainer:
         self.network.clip.train(self.config.trainable == "all")
 
 
-def build_network(config: ModelConfig, seed: int) -> EscNet:
+def build_network(config: ModelConfig, seed: int) -> Network:
     """A network with the random weights of a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return EscNet(config)
+        return config.build()
 
 
 @torch.no_grad()
-def _update_average(average: EscNet, network: EscNet, decay: float) -> None:
+def _update_average(average: Network, network: Network, decay: float) -> None:
     """The exponential moving average of weights, and of the statistics of batch norms, which belong to them."""
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
     for (name, mean), current in zip(average.named_buffers(), network.buffers(), strict=True):

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from escnet.config import ModelConfig
+from escnet.base_config import ModelConfig
+from escnet.config import EscNetConfig
 from pipeline.training.config import DataSource, Stage, TrainingConfig
 
 Path = tuple[int | str, ...]
@@ -43,7 +44,8 @@ def _problems(config: TrainingConfig, model: ModelConfig) -> Iterator[Problem]:
 
 def _start_problems(config: TrainingConfig, model: ModelConfig) -> Iterator[Problem]:
     start = config.model
-    frozen = {"paper": "CLIP and SAM", "blocks": "" if start.clip_from else "CLIP", "all": ""}[config.trainable]
+    pre_trained = "CLIP and SAM" if isinstance(model, EscNetConfig) else "CLIP"
+    frozen = {"paper": pre_trained, "blocks": "" if start.clip_from else "CLIP", "all": ""}[config.trainable]
     if start.preset is not None and frozen:
         yield (
             ("trainable",),

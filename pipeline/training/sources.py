@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms.v2 import functional as colours  # type: ignore[import-untyped]
 
+from escnet.base_config import ModelConfig
 from escnet.clip import build_tokenizer
-from escnet.config import ModelConfig
 from pipeline.demo_world.folder import world_scene
 from pipeline.demo_world.names import draw_names, world_vocabulary
 from pipeline.storage import StorageOptions

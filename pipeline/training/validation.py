@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from escnet.base_network import Network
 from escnet.losses import IGNORED, patch_target
-from escnet.network import EscNet
 from escnet.segmenter import Dtype, Segmenter
 from escnet.text import CompiledVocabulary
-from escnet.views import Prepared, view_batch
+from escnet.views import Prepared
 from pipeline.evaluation.scores import NO_CLASS, PixelCounts
 from pipeline.picture.decide import sorted_distractors
 from pipeline.training.samples import Sample
@@ -31,7 +31,7 @@ class Validator:
     def __init__(self, samples: Sequence[Sample], vocabulary: Vocabulary, every: int, dtype: Dtype = "float32") -> None:
         self._samples, self._vocabulary, self.every, self._dtype = samples, vocabulary, every, dtype
 
-    def measure(self, network: EscNet, *, segments: bool) -> dict[str, float]:
+    def measure(self, network: Network, *, segments: bool) -> dict[str, float]:
         """patch_accuracy of the correlation; with `segments` also miou, miou_seen, miou_heldout, pixel_accuracy.
 
         The names stand in the vocabulary's own templates, as `escnet annotate` puts them.
@@ -42,7 +42,7 @@ class Validator:
         finally:
             torch.backends.cudnn.allow_tf32 = allows_tf32
 
-    def _measure(self, network: EscNet, *, segments: bool) -> dict[str, float]:
+    def _measure(self, network: Network, *, segments: bool) -> dict[str, float]:
         device = next(network.parameters()).device
         segmenter = Segmenter(network, device=device, dtype=self._dtype, views="single")
         compiled = segmenter.compile(self._vocabulary)
@@ -77,10 +77,10 @@ class Validator:
 
 
 @torch.no_grad()
-def _patches(network: EscNet, prepared: Prepared, mask: np.ndarray, compiled: CompiledVocabulary) -> tuple[int, int]:
+def _patches(network: Network, prepared: Prepared, mask: np.ndarray, compiled: CompiledVocabulary) -> tuple[int, int]:
     """Patches whose class has the largest cosine, and all that are of one class."""
     device, config = compiled.text.embeddings.device, network.config
-    patches = F.normalize(network.encode_patches(view_batch([prepared], config, device)), dim=1)
+    patches = F.normalize(network.encode_patches(network.view_batch([prepared], "single", device)), dim=1)
     cosines = torch.einsum("bchw,kc->bkhw", patches, compiled.text.embeddings)
     small = torch.from_numpy(resize_mask(mask, config.image_size).astype(np.int64))
     truth = patch_target(small.unsqueeze(0), config.patch_size).to(device)

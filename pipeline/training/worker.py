@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import distributed
 
+from escnet.base_config import ModelConfig
+from escnet.base_network import Network
 from escnet.checkpoint import describe_mismatch, load_checkpoint, save_checkpoint
 from escnet.checkpoint_header import UNTRAINED_PARTS, read_header
 from escnet.clip import build_tokenizer
-from escnet.config import ModelConfig
-from escnet.network import EscNet
 from escnet.segmenter import Dtype
 from escnet.training import spread_names
 from pipeline.training.batches import Worker
@@ -92,11 +92,11 @@ def _train(task: Task) -> None:
         curves.draw()
         if is_done:
             save_checkpoint(
-                trainer.trained, checkpoint_path(task.folder, task.config), _provenance(task), overwrite=True
+                trainer.trained, checkpoint_path(task.folder, task.config), _provenance(task, network), overwrite=True
             )
 
 
-def start_network(config: TrainingConfig, model: ModelConfig) -> EscNet:
+def start_network(config: TrainingConfig, model: ModelConfig) -> Network:
     """The network that a run begins with: a checkpoint, or random weights of the run's seed, on another one's CLIP.
 
     Raises:
@@ -117,7 +117,7 @@ def start_network(config: TrainingConfig, model: ModelConfig) -> EscNet:
     return network
 
 
-def _spread_names(network: EscNet, config: TrainingConfig, sources: Sequence[Sequence[SampleSource]]) -> None:
+def _spread_names(network: Network, config: TrainingConfig, sources: Sequence[Sequence[SampleSource]]) -> None:
     """With the names of one batch that holds everything, from each source of the first stage, in all templates."""
     namings = [
         each for source in sources[0] for each in source.namer.name(random.Random(config.seed), source.namer.ids)
@@ -146,13 +146,14 @@ def _must_stop(folder: str, worker: Worker, device: torch.device) -> bool:
     return bool(asked.item())
 
 
-def _provenance(task: Task) -> dict[str, Any]:
+def _provenance(task: Task, network: Network) -> dict[str, Any]:
     """What the checkpoint says of its making."""
     config = task.config
     measured = [record for record in read_curves(task.folder) if any(name in record for name in SCORES)]
     scores = {name: measured[-1][name] for name in SCORES if name in measured[-1]} if measured else {}
     start: dict[str, Any] = {"preset": config.model.preset, "random_weights_of_seed": config.seed}
-    untrained: tuple[str, ...] = ("blocks", "decoder")
+    new = {name.partition(".")[0] for name in network.state_dict() if network.NEW_PARTS.match(name)}
+    untrained = tuple(sorted(new))
     source = config.model.checkpoint or config.model.clip_from
     if config.model.checkpoint is not None:
         start, untrained = {}, read_header(config.model.checkpoint).untrained_parts

@@ -7,7 +7,7 @@ import open_clip
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 
-from escnet.config import ModelConfig, SamConfig
+from escnet.config import EscNetConfig, SamConfig
 
 TINY_CLIP = {
     "embed_dim": 32,
@@ -16,7 +16,7 @@ TINY_CLIP = {
 }
 
 
-def tiny_config(**changes) -> ModelConfig:
+def tiny_config(**changes) -> EscNetConfig:
     fields = {
         "clip_arch": None,
         "clip": TINY_CLIP,
@@ -27,7 +27,7 @@ def tiny_config(**changes) -> ModelConfig:
         "decoder_dims": (8, 4),
         "guidance_dims": (4, 4),
     }
-    return ModelConfig(**{**fields, **changes})
+    return EscNetConfig(**{**fields, **changes})
 
 
 def register_tiny_clips(folder: Path) -> None:

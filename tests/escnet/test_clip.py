@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from escnet.clip import build_clip, build_tokenizer, dense_features, encode_text
-from escnet.config import PRESET_NAMES, ModelConfig, preset_config
+from escnet.config import PRESET_NAMES, EscNetConfig, preset_config
 from schemas.errors import ModelError
 from tests.escnet.tiny import tiny_config
 
@@ -139,8 +139,8 @@ def test_presets_hold_open_clips_own_configurations(name):
 
 def test_every_preset_has_a_24_by_24_grid_and_all_but_the_small_one_the_papers_four_blocks():
     configs = [preset_config(name) for name in PRESET_NAMES]
-    assert [config.grid_hw for config in configs] == [(24, 24)] * 3
-    assert [config.n_blocks for config in configs] == [4, 4, 2]
+    assert {config.grid_hw for config in configs} == {(24, 24)}
+    assert [config.n_blocks for config in configs if isinstance(config, EscNetConfig)] == [4, 4, 2]
 
 
 def test_unknown_preset_names_those_that_exist():
@@ -151,7 +151,7 @@ def test_unknown_preset_names_those_that_exist():
 @pytest.mark.parametrize("arch", ["RN50", "ViT-B-16-SigLIP", "coca_ViT-B-32", "roberta-ViT-B-32", "convnext_base"])
 def test_other_towers_are_refused_by_name(arch):
     with pytest.raises(ModelError, match=f"{arch}: found .* expected open_clip's own VisionTransformer"):
-        ModelConfig(clip_arch=arch, clip=open_clip.get_model_config(arch), image_size=224, tap_layers=(0, 1))
+        EscNetConfig(clip_arch=arch, clip=open_clip.get_model_config(arch), image_size=224, tap_layers=(0, 1))
 
 
 @pytest.mark.parametrize(("changes", "message"), [

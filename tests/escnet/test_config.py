@@ -1,6 +1,6 @@
 import pytest
 
-from escnet.config import ModelConfig, SamConfig
+from escnet.config import EscNetConfig, SamConfig
 from schemas.errors import ModelError
 from tests.escnet.tiny import tiny_config
 
@@ -99,4 +99,4 @@ def test_a_clip_without_a_patch_size_is_refused(patch_size):
     clip = tiny_config().clip
     clip["vision_cfg"]["patch_size"] = patch_size
     with pytest.raises(ModelError, match="no integer layers, width and patch_size"):
-        ModelConfig(clip_arch=None, clip=clip, image_size=64, tap_layers=(0, 1))
+        EscNetConfig(clip_arch=None, clip=clip, image_size=64, tap_layers=(0, 1))

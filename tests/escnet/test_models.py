@@ -92,7 +92,7 @@ def test_a_partly_untrained_checkpoint_counts_as_random(untrained):
 
 @pytest.mark.parametrize("allow", [False, True])
 def test_an_unknown_name_lists_the_presets(allow):
-    with pytest.raises(ModelError, match=r"escnet-b17: neither a preset \(escnet-b16, escnet-l14, escnet-nano\) nor"):
+    with pytest.raises(ModelError, match=rf"escnet-b17: neither a preset \({', '.join(PRESET_NAMES)}\) nor"):
         resolve_model("escnet-b17", allow)
 
 

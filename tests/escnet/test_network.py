@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from escnet.base_network import count_parameters
 from escnet.clip import build_tokenizer
 from escnet.config import preset_config
-from escnet.network import EscNet, count_parameters
+from escnet.network import EscNet
 from escnet.vlf import LanguageSummary
 from tests.escnet.tiny import tiny_network
 

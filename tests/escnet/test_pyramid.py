@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from escnet.base_config import PyramidConfig
 from escnet.checkpoint import load_checkpoint, save_checkpoint
 from escnet.clip import build_clip, dense_features
-from escnet.config import ModelConfig, PyramidConfig
+from escnet.config import EscNetConfig
 from escnet.network import EscNet
 from escnet.pyramid import PyramidTower
 from schemas.errors import ModelError
@@ -34,7 +35,7 @@ def pixels(side=32, n=2):
     return torch.randn(n, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
-def own_clip(**changes) -> ModelConfig:
+def own_clip(**changes) -> EscNetConfig:
     """The tiny configuration with a convolutional image tower."""
     clip = {key: value for key, value in tiny_config().clip.items() if key != "vision_cfg"}
     return tiny_config(**{"clip": clip, "pyramid": THREE_STAGES, "tap_layers": (1, 0), **changes})

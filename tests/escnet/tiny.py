@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from escnet.config import ModelConfig, SamConfig
+from escnet.config import EscNetConfig, SamConfig
 from escnet.network import EscNet
 
 
-def tiny_config(**changes: Any) -> ModelConfig:
+def tiny_config(**changes: Any) -> EscNetConfig:
     """64 px, an 8 x 8 grid, CLIP width 48 and C = 32."""
     clip = {
         "embed_dim": 32,
@@ -28,7 +28,7 @@ def tiny_config(**changes: Any) -> ModelConfig:
         "decoder_dims": (8, 4),
         "guidance_dims": (4, 4),
     }
-    return ModelConfig(**(values | changes))
+    return EscNetConfig(**(values | changes))
 
 
 def tiny_network(seed: int = 0, **changes: Any) -> EscNet:

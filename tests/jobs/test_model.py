@@ -48,8 +48,12 @@ def test_list_shows_every_preset_with_size_input_and_weights(monkeypatch):
         ["escnet-b16", "169.5", "M", "384", "x", "384"],
         ["escnet-l14", "448.9", "M", "336", "x", "336"],
         ["escnet-nano", "2.1", "M", "192", "x", "192"],
+        ["cat-seg-b16", "154.6", "M", "384", "x", "384"],
+        ["cat-seg-l14", "433.7", "M", "336", "x", "336"],
     ]
-    assert [" ".join(line[6:])[:10] for line in lines[1:]] == ["none: `esc", "none: `esc", "in the box"]
+    made_by = ["`escnet train`", "`escnet train`", None, "`escnet model import`", "`escnet model import`"]
+    for line, command in zip(lines[1:], made_by, strict=True):
+        assert " ".join(line[6:]).startswith("in the box" if command is None else f"none: {command}")
 
 
 def test_show_describes_a_checkpoint(checkpoint):
@@ -106,8 +110,12 @@ def test_import_overwrites_when_told(official, checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either --preset or --clip"),
-        (["--preset", "escnet-b16", "--clip", "ViT-B-16"], "give either --preset or --clip"),
+        ([], "give one of --cat-seg, --preset and --clip"),
+        (["--preset", "escnet-b16", "--clip", "ViT-B-16"], "give one of --cat-seg, --preset and --clip"),
+        (["--preset", "escnet-b16", "--cat-seg", "model_base.pth"], "give one of --cat-seg, --preset and --clip"),
+        (["--preset", "escnet-b16", "--arch", "ViT-B/16"], "--arch goes with --cat-seg"),
+        (["--cat-seg", "model_base.pth"], "--sam has no effect on a CAT-Seg that is trained"),
+        (["--preset", "cat-seg-b16"], "--sam has no effect on a CAT-Seg"),
         (["--clip", "ViT-B-16"], "--clip needs --clip-pretrained"),
     ],
 )
