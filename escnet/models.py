@@ -9,8 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from escnet.base_config import ModelConfig
 from escnet.checkpoint_header import read_header
-from escnet.config import PRESET_NAMES, ModelConfig, preset_config
+from escnet.config import PRESET_NAMES, preset_config
 from schemas.errors import ModelError
 from schemas.fingerprint import fingerprint
 

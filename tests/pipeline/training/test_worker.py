@@ -27,7 +27,7 @@ def untrained_parts(folder, model, *losses) -> list[str]:
     ]
     config = TrainingConfig(name="n", model=model, trainable="all", stages=stages)
     task = Task(config, {}, str(folder), {}, [], StorageOptions(), uses_gpu=False, n_threads=1, n_loader_processes=0)
-    return _provenance(task)["untrained_parts"]
+    return _provenance(task, tiny_network())["untrained_parts"]
 
 
 def test_parts_stay_untrained_until_a_stage_has_a_segmentation_loss(start, tmp_path):
