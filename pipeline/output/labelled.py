@@ -1,11 +1,12 @@
 """An output opened to look at its labels: its job, its vocabularies as used, and which shards are done."""
 
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.output import absolute_uri, done_shards, storing
+from pipeline.output import FOOTER_THREADS, absolute_uri, done_shards, storing
 from pipeline.output.files import existing_job
 from pipeline.output.label_files import read_columns, read_some_rows
 from pipeline.output.plan import read_plan
@@ -44,6 +45,13 @@ class LabelledOutput:
         uri = self._label_file(ref)
         with storing(uri):
             return read_columns(uri, self.storage, columns)
+
+    def each_columns(self, refs: Sequence[ShardRef], columns: Sequence[str]) -> Iterator[tuple[ShardRef, pa.Table]]:
+        """Some columns of each of the shards, in order; a bounded number is read ahead, side by side."""
+        with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+            for start in range(0, len(refs), FOOTER_THREADS):
+                some = refs[start : start + FOOTER_THREADS]
+                yield from zip(some, pool.map(lambda ref: self.columns(ref, columns), some), strict=True)
 
     def rows(self, ref: ShardRef, positions: Collection[int] | None = None) -> Iterator[tuple[int, LabelRow]]:
         """The label rows of a done shard, or those at some positions, with their position; few are held at a time."""

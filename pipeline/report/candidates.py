@@ -4,14 +4,12 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from pipeline.output.class_table import ClassTable
 from schemas.job import ShardRef
-
-if TYPE_CHECKING:
-    from pipeline.report.survey import ClassTable
 
 SHEETS = ("random", "unsure", "rare", "ignored")
 PICTURES_A_CLASS = 6  # largest, and as many of which the model is unsure, if there is room
@@ -85,7 +83,7 @@ class Candidates:
             if row["ignored_fraction"]:
                 self._ignored.offer(row["ignored_fraction"], pick)
 
-    def add_classes(self, ref: ShardRef, image_ids: Sequence[str], table: "ClassTable") -> None:
+    def add_classes(self, ref: ShardRef, image_ids: Sequence[str], table: ClassTable) -> None:
         """The classes in the pictures of a shard: of each class the largest, and those of which it is least sure."""
         fraction, confidence = table.values["fraction"], table.values["confidence_mean"]
         unsure = np.where(fraction >= SMALLEST_SHOWN, -confidence, -np.inf)

@@ -6,14 +6,12 @@ the footers name for a rare class or a kind of failure.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.output import FOOTER_THREADS
+from pipeline.output.class_table import ClassTable
 from pipeline.output.footers import each_totals
 from pipeline.output.label_files import merge_totals
 from pipeline.output.labelled import LabelledOutput
@@ -67,7 +65,7 @@ class WordSurvey:
         """The k-th has code -1 - k."""
         return sorted_distractors(self.vocabulary)
 
-    def add(self, table: "ClassTable") -> None:
+    def add(self, table: ClassTable) -> None:
         """Count the classes of one shard."""
         index = self._index[table.class_id]
         pixels = table.pixels.astype(float)
@@ -78,33 +76,6 @@ class WordSurvey:
             bins = np.minimum((table.values[name] * N_BINS).astype(np.int64), N_BINS - 1)
             counts = np.bincount(index * N_BINS + bins, share * pixels, n * N_BINS)
             self.histogram += counts.reshape(n, N_BINS)
-
-
-@dataclass(frozen=True)
-class ClassTable:
-    """The column `classes` of one shard, flat: one value a class and picture. `row` is the position in the shard."""
-
-    row: np.ndarray
-    class_id: np.ndarray
-    pixels: np.ndarray
-    values: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, column: pa.ChunkedArray) -> "ClassTable":
-        lists = column.combine_chunks()
-        lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-        flat = lists.flatten()
-        values = {
-            field.name: flat.field(field.name).to_numpy(zero_copy_only=False)
-            for field in flat.type
-            if pa.types.is_float64(field.type)
-        }
-        return cls(
-            row=np.repeat(np.arange(len(lengths)), lengths),
-            class_id=flat.field("class_id").to_numpy(zero_copy_only=False),
-            pixels=flat.field("pixels").to_numpy(zero_copy_only=False),
-            values=values,
-        )
 
 
 @dataclass
@@ -157,7 +128,7 @@ def survey(labels: LabelledOutput, n_shards: int, n_pictures: int) -> Survey:
     with Progress(sum(ref.n_rows for ref in chosen)) as progress:
         progress.say(f"reading the statistics of {len(chosen):,} of {len(labels.done):,} label files")
         n_done = 0
-        for ref, table in _tables(labels, chosen):
+        for ref, table in labels.each_columns(chosen, _COLUMNS):
             _add(found, ref, table, is_sample=ref.shard_id in sampled)
             n_done += ref.n_rows
             progress.update(n_done, 0, is_loading=False)
@@ -194,14 +165,6 @@ def _read_footers(labels: LabelledOutput, found: Survey, sampled: set[str], prog
     found.totals = merge_totals(words.totals for words in found.words.values())
     unseen = (largest for key, largest in best.items() if key not in seen)
     return {shard_id for largest in unseen for _, shard_id in largest} | set(failed_in.values())
-
-
-def _tables(labels: LabelledOutput, refs: list[ShardRef]) -> Iterator[tuple[ShardRef, pa.Table]]:
-    """The statistics of each shard, read side by side, a bounded number ahead."""
-    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
-        for start in range(0, len(refs), FOOTER_THREADS):
-            some = refs[start : start + FOOTER_THREADS]
-            yield from zip(some, pool.map(lambda ref: labels.columns(ref, _COLUMNS), some), strict=True)
 
 
 def _add(found: Survey, ref: ShardRef, table: pa.Table, *, is_sample: bool) -> None:
