@@ -7,3 +7,4 @@ LABELS_FOLDER = "labels"
 RUNS_FOLDER = "runs"
 RUN_SUMMARY_FILE = "summary.json"
 LOCK_FILE = ".lock"  # a file that is locked, or on S3 a lease
+OVERRIDES_FOLDER = "overrides"

@@ -11,17 +11,15 @@ from typing import Any
 from pipeline.evaluation.ground_truth import open_ground_truth
 from pipeline.evaluation.judge import Judge
 from pipeline.evaluation.scores import PixelCounts, Scores
-from pipeline.output import absolute_uri, done_shards, read_job, storing
-from pipeline.output.label_files import read_rows
-from pipeline.output.plan import read_plan
+from pipeline.output.files import existing_job
+from pipeline.output.reading import Labels, open_output
 from pipeline.progress import Progress
 from pipeline.protocols import PROTOCOLS, Protocol, vocabulary_differences
-from pipeline.storage import StorageOptions, exists, join
+from pipeline.storage import StorageOptions
 from pipeline.vocabularies import load_vocabulary
-from schemas.errors import InputError, OutputError
-from schemas.job import JobRecord, ModelRecord, ShardRef
-from schemas.labels import LABELLED, LabelRow
-from schemas.layout import JOB_FILE, LABELS_FOLDER, VOCABULARIES_FOLDER
+from schemas.errors import InputError
+from schemas.job import ModelRecord
+from schemas.labels import LABELLED
 from schemas.manifest import public_uri
 from schemas.spelling import did_you_mean
 from schemas.vocabulary import Vocabulary
@@ -102,23 +100,6 @@ class Evaluation:
         }
 
 
-@dataclass(frozen=True)
-class _Labels:
-    """The part of an output that is evaluated."""
-
-    output: str
-    storage: StorageOptions
-    job: JobRecord
-    vocabulary: Vocabulary
-    n_planned: int
-    shards: list[ShardRef]  # those that are done
-
-    def rows(self, shard: ShardRef) -> list[LabelRow]:
-        uri = join(self.output, f"{LABELS_FOLDER}/{shard.shard_id}.parquet")
-        with storing(uri):
-            return read_rows(uri, self.storage)
-
-
 @dataclass
 class _Tally:
     """What is known so far."""
@@ -153,7 +134,7 @@ def evaluate(
     """
     storage = storage or StorageOptions()
     rules = _protocol(protocol)
-    labels = _open_labels(absolute_uri(output, storage), vocabulary, rules, storage)
+    labels = _open_labels(output, vocabulary, rules, storage)
     truth = open_ground_truth(ground_truth, storage)
     judge = Judge(output, labels.vocabulary, truth, protocol=rules, allow_missing=allow_missing, storage=storage)
     tally = _tally(labels, judge)
@@ -185,44 +166,14 @@ def _protocol(name: str | None) -> Protocol | None:
     raise InputError(f"no protocol {name!r}{did_you_mean(name, PROTOCOLS)}; expected one of {', '.join(PROTOCOLS)}")
 
 
-def _open_labels(output: str, asked: str | None, protocol: Protocol | None, storage: StorageOptions) -> _Labels:
-    with storing(output):
-        is_output = exists(join(output, JOB_FILE), storage)
-    job = read_job(output, storage) if is_output else None
-    if job is None:
-        raise OutputError(f"{public_uri(output)}: found no {JOB_FILE}, expected the --output of `escnet annotate`")
-    name = _vocabulary_name(job, asked, protocol, output)
-    uri = join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
-    vocabulary = load_vocabulary(uri, storage)
-    if vocabulary.fingerprint != job.vocabularies[name]:
-        raise OutputError(f"{public_uri(uri)}: was changed after the labels were made; put the original back")
+def _open_labels(output: str, asked: str | None, protocol: Protocol | None, storage: StorageOptions) -> Labels:
+    if asked is None and protocol is not None:
+        job = existing_job(output, storage)
+        asked = protocol.vocabulary if protocol.vocabulary in job.vocabularies else None
+    labels = open_output(output, storage, asked)
     if protocol is not None:
-        _check_protocol(protocol, vocabulary, output)
-    planned = [each for each in read_plan(job.manifest.files, output, storage) if each.vocabulary == name]
-    done = done_shards(output, storage)
-    shards = [each for each in planned if each.shard_id in done]
-    if not shards:
-        raise OutputError(
-            f"{public_uri(output)}: none of its {len(planned)} shards is labelled yet; run `escnet annotate` first"
-        )
-    return _Labels(output, storage, job, vocabulary, sum(each.n_rows for each in planned), shards)
-
-
-def _vocabulary_name(job: JobRecord, asked: str | None, protocol: Protocol | None, output: str) -> str:
-    names = sorted(job.vocabularies)
-    if asked is None and protocol is not None and protocol.vocabulary in names:
-        return protocol.vocabulary
-    if asked is None and len(names) > 1:
-        raise InputError(
-            f"{public_uri(output)}: has labels of {len(names)} vocabularies; choose one with --vocabulary: "
-            + ", ".join(names)
-        )
-    if asked is not None and asked not in names:
-        raise InputError(
-            f"{public_uri(output)}: has no labels of vocabulary {asked!r}{did_you_mean(asked, names)}; "
-            f"found {', '.join(names)}"
-        )
-    return asked or names[0]
+        _check_protocol(protocol, labels.vocabulary, labels.name)
+    return labels
 
 
 def _check_protocol(protocol: Protocol, vocabulary: Vocabulary, output: str) -> None:
@@ -234,11 +185,10 @@ def _check_protocol(protocol: Protocol, vocabulary: Vocabulary, output: str) -> 
         )
 
 
-def _tally(labels: _Labels, judge: Judge) -> _Tally:
+def _tally(labels: Labels, judge: Judge) -> _Tally:
     """Judge all pictures; a bar or lines on stderr say how far it is."""
     tally = _Tally(PixelCounts([each.id for each in labels.vocabulary.classes]))
-    total = sum(shard.n_rows for shard in labels.shards)
-    with Progress(total) as progress, ThreadPoolExecutor(_THREADS) as pool:
+    with Progress(labels.n_done) as progress, ThreadPoolExecutor(_THREADS) as pool:
         for shard in labels.shards:
             rows = labels.rows(shard)
             for row, counts in zip(rows, pool.map(judge.counts_of, rows), strict=True):

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.output.verification.reading import is_parquets_own
 from pipeline.storage import StorageOptions, open_file, read_bytes
-from schemas.errors import OutputError
+from schemas.errors import EscnetError, OutputError
 from schemas.fingerprint import canonical_json
 from schemas.labels import CLASS_STATS, FOOTER_KEY, LABEL_SCHEMA, LABELLED, SCHEMA_VERSION, LabelRow, ShardTotals
 from schemas.manifest import public_uri
@@ -34,7 +35,7 @@ _PARQUET_END_BYTES = 8  # the length of the footer, and "PAR1"
 _TOTALS = TypeAdapter(ShardTotals)
 
 # What Arrow raises for bytes that are not as they should be: not only its own errors.
-_DAMAGED = (
+DAMAGED = (
     pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError, RecursionError,
 )  # fmt: skip
 
@@ -140,7 +141,7 @@ def metadata_of(data: bytes, uri: str) -> pq.FileMetaData:
     """The same from the bytes of the file, or of its end."""
     try:
         return pq.read_metadata(pa.BufferReader(data))
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise LabelFileError(uri, "no readable Parquet footer") from error
 
 
@@ -149,7 +150,7 @@ def footer_of(metadata: pq.FileMetaData, uri: str) -> dict[str, Any]:
     try:
         text = (metadata.metadata or {}).get(FOOTER_KEY)
         footer = None if text is None else json.loads(text)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise LabelFileError(uri, f"a footer whose {FOOTER_KEY.decode()} is no JSON") from error
     if footer is None:
         raise LabelFileError(uri, f"a Parquet file without {FOOTER_KEY.decode()} in its footer")
@@ -172,9 +173,33 @@ def footer_totals(footer: dict[str, Any], uri: str) -> ShardTotals:
     return totals
 
 
-def read_rows(uri: str, options: StorageOptions) -> list[LabelRow]:
-    """All rows of a label file, with the checksums of its pages verified."""
-    return rows_of(read_bytes(uri, options), uri)
+def read_rows(uri: str, options: StorageOptions, columns: Sequence[str] | None = None) -> list[LabelRow]:
+    """All rows of a label file, with the checksums of its pages verified.
+
+    Args:
+        columns: names of `LabelRow`'s fields to read beside those that name the picture; all if left out. Fields that
+            are not read are None.
+    """
+    if columns is None:
+        return rows_of(read_bytes(uri, options), uri)
+    asked = [field.name for field in LABEL_SCHEMA if not field.nullable or field.name in columns]
+    return [LabelRow(**row) for row in read_columns(uri, options, asked).to_pylist()]
+
+
+@contextmanager
+def open_parquet(uri: str, options: StorageOptions, damaged: EscnetError) -> Iterator[pq.ParquetFile]:
+    """A Parquet file of which parts are read; page checksums are verified.
+
+    Raises:
+        EscnetError: `damaged`, for bytes that are not as they should be. What storage raises passes.
+    """
+    with open_file(uri, options, block_size=_TAIL_BYTES) as file:
+        try:
+            yield pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, page_checksum_verification=True)
+        except DAMAGED as error:
+            if not is_parquets_own(error):
+                raise
+            raise damaged from error
 
 
 def rows_of(data: bytes, uri: str) -> list[LabelRow]:
@@ -185,7 +210,7 @@ def rows_of(data: bytes, uri: str) -> list[LabelRow]:
         if not table.schema.equals(LABEL_SCHEMA):
             raise LabelFileError(uri, f"columns {', '.join(table.column_names)}")
         return [LabelRow(**row) for row in table.to_pylist()]
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise LabelFileError(uri, "Parquet that cannot be read") from error
 
 
@@ -211,18 +236,10 @@ def read_some_rows(uri: str, options: StorageOptions, positions: Collection[int]
 @contextmanager
 def _open_labels(uri: str, options: StorageOptions) -> Iterator[pq.ParquetFile]:
     """A label file opened for a part of it; what Arrow raises of its bytes becomes a LabelFileError."""
-    with open_file(uri, options, block_size=_TAIL_BYTES) as file:
-        try:
-            parquet = pq.ParquetFile(file, buffer_size=_BUFFER_BYTES)
-            if not parquet.schema_arrow.equals(LABEL_SCHEMA):
-                raise LabelFileError(uri, f"columns {', '.join(parquet.schema_arrow.names)}")
-            yield parquet
-        except OSError as error:
-            if type(error) is OSError and error.errno is None and error.__cause__ is None:
-                raise LabelFileError(uri, "Parquet that cannot be read") from error
-            raise  # storage's
-        except _DAMAGED as error:
-            raise LabelFileError(uri, "Parquet that cannot be read") from error
+    with open_parquet(uri, options, LabelFileError(uri, "Parquet that cannot be read")) as parquet:
+        if not parquet.schema_arrow.equals(LABEL_SCHEMA):
+            raise LabelFileError(uri, f"columns {', '.join(parquet.schema_arrow.names)}")
+        yield parquet
 
 
 def _read_end(uri: str, options: StorageOptions) -> bytes:

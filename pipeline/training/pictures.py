@@ -19,20 +19,18 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.ground_truth import read_mask, read_truth
 from pipeline.evaluation.scores import NO_CLASS
-from pipeline.output import absolute_uri, done_shards, read_job, storing
-from pipeline.output.label_files import read_rows
-from pipeline.output.plan import read_plan, read_shard_rows
+from pipeline.output import absolute_uri, storing
+from pipeline.output.reading import open_output
 from pipeline.picture.decode import decode
 from pipeline.picture.fetch import fetch
 from pipeline.sources.manifest import read_manifest
-from pipeline.storage import StorageOptions, join
+from pipeline.storage import StorageOptions
 from pipeline.training.config import DataSource
 from pipeline.training.samples import Sample
 from pipeline.vocabularies import load_vocabulary
-from schemas.errors import InputError, OutputError, PictureError
+from schemas.errors import InputError, PictureError
 from schemas.fingerprint import fingerprint
 from schemas.labels import LABELLED
-from schemas.layout import JOB_FILE, LABELS_FOLDER, VOCABULARIES_FOLDER
 from schemas.manifest import ManifestRow, public_uri
 from schemas.spelling import did_you_mean
 from schemas.vocabulary import Vocabulary
@@ -175,31 +173,11 @@ class LabelPictures:
                 self._spool.flush()  # before loader processes inherit it, each with what is not yet written
 
     def _rows(self, data: DataSource, splits: Counter[str]) -> Iterable[ManifestRow]:
-        with storing(self._output):
-            job = read_job(self._output, self._storage)
-        if job is None:
-            raise OutputError(f"{self._name}: found no {JOB_FILE}, expected the --output of `escnet annotate`")
-        names = sorted(job.vocabularies)
-        if data.vocabulary is None and len(names) > 1:
-            raise InputError(
-                f"{self._name}: has labels of {len(names)} vocabularies; choose one with `vocabulary`: "
-                + ", ".join(names)
-            )
-        name = data.vocabulary or names[0]
-        if name not in names:
-            raise InputError(
-                f"{self._name}: has no labels of vocabulary {name!r}{did_you_mean(name, names)}; "
-                f"found {', '.join(names)}"
-            )
-        self.vocabulary = load_vocabulary(join(self._output, f"{VOCABULARIES_FOLDER}/{name}.yaml"), self._storage)
-        done = done_shards(self._output, self._storage)
-        for shard in read_plan(job.manifest.files, self._output, self._storage):
-            if shard.vocabulary != name or shard.shard_id not in done:
-                continue
-            uri = join(self._output, f"{LABELS_FOLDER}/{shard.shard_id}.parquet")
-            with storing(uri):
-                labels = read_rows(uri, self._storage)
-            for row, label in zip(read_shard_rows(shard, self._output, self._storage), labels, strict=True):
+        labels = open_output(str(data.labels), self._storage, data.vocabulary)
+        self.vocabulary = labels.vocabulary
+        for shard in labels.shards:
+            rows = labels.rows(shard, ["mask"])
+            for row, label in zip(labels.pictures(shard), rows, strict=True):
                 splits[row.split or ""] += 1
                 if label.status == LABELLED and data.split in (None, row.split):
                     _refuse_bytes(self._name, row)

@@ -189,7 +189,7 @@ def test_labels_are_read_without_failed_pictures_and_ignored_pixels(labels):
     ("data", "said"),
     [
         ({"vocabulary": "wrods"}, "labels: has no labels of vocabulary 'wrods'; did you mean 'words'?; found words"),
-        ({"labels": "photos"}, "photos: holds something else"),
+        ({"labels": "photos"}, "photos: found no job.json"),
         ({"labels": "nothing"}, "nothing: found no job.json, expected the --output of `escnet annotate`"),
         ({"split": "val"}, "labels: no labelled picture of split 'val'; found none (3 pictures)"),
     ],
