@@ -8,8 +8,8 @@ import click
 from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError, one_line
 
 COMMANDS = (
-    "annotate", "dataset", "demo-world", "evaluate", "manifest", "model", "report", "retry", "select", "show", "status",
-    "train", "verify", "vocabulary",
+    "annotate", "dataset", "demo-world", "evaluate", "export", "manifest", "model", "report", "retry",
+    "select", "show", "status", "train", "verify", "vocabulary",
 )  # fmt: skip
 
 

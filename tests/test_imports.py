@@ -42,7 +42,7 @@ def test_a_folder_imports_only_from_those_above_it(path):
         ["--help"],
         *(
             [name, "--help"]
-            for name in ("annotate", "model", "vocabulary", "train", "evaluate", "dataset", "demo-world")
+            for name in ("annotate", "model", "vocabulary", "train", "evaluate", "export", "dataset", "demo-world")
         ),
     ],
 )

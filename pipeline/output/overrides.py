@@ -62,6 +62,10 @@ class Overrides:
     def __contains__(self, key: tuple[str, str]) -> bool:
         return key in self._places
 
+    def digest(self) -> str:
+        """Names the corrections: another one, another digest."""
+        return fingerprint(sorted((*key, place.file, place.group, place.row) for key, place in self._places.items()))
+
     def get(self, vocabulary: str, image_id: str) -> Override | None:
         """The latest correction of a picture; None if there is none."""
         place = self._places.get((vocabulary, image_id))

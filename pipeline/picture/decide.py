@@ -105,8 +105,8 @@ def _threshold_tables(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray, n
     min_confidence, min_margin = np.zeros(n_codes, np.uint8), np.zeros(n_codes, np.uint8)
     for each in vocabulary.classes:
         target[n_distractors + each.id] = each.id
-        min_confidence[n_distractors + each.id] = _lowest_level(each.min_confidence)
-        min_margin[n_distractors + each.id] = _lowest_level(each.min_margin)
+        min_confidence[n_distractors + each.id] = lowest_level(each.min_confidence)
+        min_margin[n_distractors + each.id] = lowest_level(each.min_margin)
     for k, distractor in enumerate(sorted_distractors(vocabulary)):
         if distractor.becomes is not None:
             for table in (target, min_confidence, min_margin):
@@ -114,7 +114,7 @@ def _threshold_tables(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray, n
     return target, min_confidence, min_margin
 
 
-def _lowest_level(fraction: float) -> int:
+def lowest_level(fraction: float) -> int:
     """The lowest level that is at least `fraction`."""
     return int(np.searchsorted(np.arange(N_LEVELS) / (N_LEVELS - 1), fraction, side="left"))
 

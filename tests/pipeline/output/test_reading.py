@@ -26,8 +26,9 @@ ANSWERS: Answers = {
 }
 
 
-def override(image_id: str, mask: np.ndarray, time: datetime = NOON) -> Override:
-    classes, ignored = mask_classes(mask, WORDS)
+def override(image_id: str, mask: np.ndarray, words: Vocabulary = WORDS, time: datetime = NOON) -> Override:
+    """A correction of a picture under a vocabulary named `words`."""
+    classes, ignored = mask_classes(mask, words)
     height, width = mask.shape
     return Override(image_id, "words", width, height, encode_mask(mask), classes, ignored, "ada", time, "fixed/")
 
@@ -45,7 +46,7 @@ def output(tmp_path) -> str:
 
 def test_the_latest_correction_of_a_picture_counts_and_the_others_stay_the_models(output):
     early, late = np.full((2, 4), 7, np.uint8), np.array([[0, 0, 7, 7], [255, 255, 7, 7]], np.uint8)
-    write_overrides([override("a.jpg", late, NOON + timedelta(hours=1))], output, STORAGE)
+    write_overrides([override("a.jpg", late, time=NOON + timedelta(hours=1))], output, STORAGE)
     write_overrides([override("a.jpg", early), override("c.jpg", early)], output, STORAGE)
     sand = [[7] * 4] * 2
     expected = {"a.jpg": late.tolist(), "b.jpg": sand, "c.jpg": sand}

@@ -1,0 +1,194 @@
+"""Labels in the formats of other tools: shard after shard, to a disk or object storage, going on where it stopped.
+
+Failed pictures have no labels and are left out. `docs/exports.md` says what each format holds.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from pipeline.export.folder import Folder
+from pipeline.export.formats import Choices, Format, check_choices, make_format
+from pipeline.export.item import Item
+from pipeline.export.names import Names
+from pipeline.output import absolute_uri
+from pipeline.output.masks import mask_columns
+from pipeline.output.reading import Labels, open_output
+from pipeline.progress import Progress
+from pipeline.storage import StorageOptions
+from schemas.errors import InputError, PictureError
+from schemas.fingerprint import fingerprint
+from schemas.job import ShardRef
+from schemas.labels import LABELLED
+from schemas.manifest import public_uri
+
+_THREADS = 8
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What an export came to.
+
+    Args:
+        n_exported: pictures in it.
+        n_failed: left out, since they have no labels.
+        n_without_picture: left out, since the picture itself could not be read again; `lost` names some.
+        n_waiting: pictures of the job that are not labelled yet.
+        notes: what the format could not hold.
+    """
+
+    format: str
+    output: str
+    n_exported: int
+    n_failed: int
+    n_without_picture: int
+    n_waiting: int
+    lost: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Export:
+    labels: Labels
+    names: Names
+    writer: Format
+    min_confidence: float
+
+
+def export_labels(
+    output: str,
+    destination: str,
+    name: str,
+    *,
+    vocabulary: str | None = None,
+    choices: Choices | None = None,
+    min_confidence: float = 0.0,
+    storage: StorageOptions | None = None,
+) -> ExportReport:
+    """Write the labels that an output has so far in another tool's format; the same call goes on where it stopped.
+
+    Args:
+        output: what `escnet annotate` wrote.
+        destination: an empty or new folder or prefix, or that of the same export.
+        name: one of `pipeline.export.formats.FORMATS`.
+        vocabulary: name of one of the output's; may be left out if it has one.
+        min_confidence: pixels that are less sure become ignored; a person's masks stay.
+
+    Raises:
+        InputError: something that cannot be exported so; names what and what to do.
+    """
+    storage, choices = storage or StorageOptions(), choices or Choices()
+    labels = open_output(output, storage, vocabulary)
+    check_choices(name, labels.vocabulary, choices)
+    destination = absolute_uri(destination, storage)
+    if f"{destination.rstrip('/')}/".startswith(f"{labels.output.rstrip('/')}/"):
+        raise InputError(f"{public_uri(destination)}: lies in the labels themselves; choose an --output apart")
+    record = _record(labels, name, choices, min_confidence)
+    folder = Folder(destination, storage, record)
+    if (done := folder.done()) is not None:
+        return _report(done)
+    writer = make_format(name, folder, labels.vocabulary, choices)
+    _write_shards(_Export(labels, Names(lambda: _ids(labels)), writer, min_confidence), folder)
+    return _finish(labels, folder, writer, name)
+
+
+def _record(labels: Labels, name: str, choices: Choices, min_confidence: float) -> dict[str, Any]:
+    return {
+        "format": name,
+        "labels": fingerprint([labels.name, [shard.shard_id for shard in labels.shards]]),
+        "corrections": labels.overrides.digest(),
+        "vocabulary": labels.vocabulary.name,
+        "with-images": choices.with_images,
+        "shift-ids": choices.shift_ids,
+        "min-confidence": min_confidence,
+    }
+
+
+def _ids(labels: Labels) -> Iterator[str]:
+    return (row.image_id for row in labels.stream(()))
+
+
+def _write_shards(export: _Export, folder: Folder) -> None:
+    done = folder.done_shards()
+    n_there = sum(shard.n_rows for shard in export.labels.shards if shard.shard_id in done)
+    first, n_done, n_failed = 1, 0, 0
+    with Progress(export.labels.n_done, n_there) as progress, ThreadPoolExecutor(_THREADS) as pool:
+        for number, shard in enumerate(export.labels.shards):
+            if shard.shard_id not in done:
+                part = _Part()
+                items = _items(export, shard, first)
+                kept = export.writer.shard(number, part.found(export.writer, items, pool))
+                folder.finish_shard(shard.shard_id, {**part.counts(shard.n_rows), "kept": kept})
+                n_done, n_failed = n_done + shard.n_rows, n_failed + shard.n_rows - part.n_exported
+                progress.update(n_done, n_failed, is_loading=False)
+            first += shard.n_rows
+
+
+def _items(export: _Export, shard: ShardRef, first: int) -> Iterator[Item]:
+    labels = export.labels
+    rows = labels.rows(shard, mask_columns(export.min_confidence))
+    for k, (row, source) in enumerate(zip(rows, labels.pictures(shard), strict=True)):
+        if row.status == LABELLED:
+            yield Item(first + k, export.names[row.image_id], row, source, labels, export.min_confidence)
+
+
+class _Part:
+    """One shard on its way: the next few pictures are written side by side."""
+
+    def __init__(self) -> None:
+        self.n_exported = 0
+        self.lost: list[str] = []
+
+    def found(self, writer: Format, items: Iterator[Item], pool: ThreadPoolExecutor) -> Iterator[Any]:
+        while some := list(islice(items, _THREADS)):
+            for item, result in zip(some, pool.map(lambda each: _attempt(writer, each), some), strict=True):
+                if isinstance(result, PictureError):
+                    self.lost.append(f"{item.image_id}: {result.message}")
+                else:
+                    self.n_exported += 1
+                    yield result
+
+    def counts(self, n_rows: int) -> dict[str, Any]:
+        n_lost = len(self.lost)
+        return {
+            "n_exported": self.n_exported,
+            "n_failed": n_rows - self.n_exported - n_lost,
+            "n_lost": n_lost,
+            "lost": self.lost[:_SHOWN],
+        }
+
+
+def _attempt(writer: Format, item: Item) -> Any:
+    try:
+        return writer.picture(item)
+    except PictureError as error:
+        return error
+
+
+def _finish(labels: Labels, folder: Folder, writer: Format, name: str) -> ExportReport:
+    ids = [shard.shard_id for shard in labels.shards]
+
+    def parts() -> Iterator[list[Any]]:
+        return (folder.part(each)["kept"] for each in ids)
+
+    writer.finish(parts)
+    counts = [{key: value for key, value in folder.part(each).items() if key != "kept"} for each in ids]
+    said = {
+        "format": name,
+        "output": public_uri(folder.uri),
+        "n_exported": sum(each["n_exported"] for each in counts),
+        "n_failed": sum(each["n_failed"] for each in counts),
+        "n_without_picture": sum(each["n_lost"] for each in counts),
+        "n_waiting": labels.n_planned - labels.n_done,
+        "lost": [line for each in counts for line in each["lost"]][:_SHOWN],
+        "notes": writer.notes(parts),
+    }
+    folder.finish(said, ids)
+    return _report(said)
+
+
+def _report(said: dict[str, Any]) -> ExportReport:
+    return ExportReport(**{**said, "lost": tuple(said["lost"]), "notes": tuple(said["notes"])})
