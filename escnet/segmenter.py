@@ -83,6 +83,11 @@ class Segmenter:
         (segmentation,) = self.segment([self.prepare(picture)], vocabulary)
         return segmentation
 
+    @torch.no_grad()
+    def logits(self, prepared: Prepared, vocabulary: CompiledVocabulary) -> Tensor:
+        """(K, ch, cw) float32: what one picture's labels are made from, before any temperature; see `scoring.score`."""
+        return self._canvases([prepared], vocabulary)[0]
+
     def _segment(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> list[Segmentation]:
         canvases = self._canvases(group, vocabulary)
         return [

@@ -2,12 +2,20 @@
 
 from importlib import resources
 
-from pipeline.storage import STORAGE_ERRORS, StorageOptions, classify, read_bytes, storage_error
-from schemas.errors import VocabularyError
+from pipeline.storage import (
+    STORAGE_ERRORS,
+    StorageOptions,
+    classify,
+    read_bytes,
+    storage_error,
+    write_new,
+    write_replace,
+)
+from schemas.errors import OutputError, VocabularyError
 from schemas.manifest import public_uri
 from schemas.spelling import did_you_mean
 from schemas.vocabulary import Vocabulary
-from schemas.vocabulary_files import parse_vocabulary
+from schemas.vocabulary_files import parse_vocabulary, vocabulary_yaml
 
 
 def bundled_names() -> tuple[str, ...]:
@@ -33,6 +41,24 @@ def load_vocabulary(name_or_path: str, options: StorageOptions | None = None) ->
         text = resources.files("vocabularies").joinpath(f"{name_or_path}.yaml").read_text(encoding="utf-8")
         return parse_vocabulary(text, f"{name_or_path}.yaml")
     return parse_vocabulary(_read_text(name_or_path, options or StorageOptions()), public_uri(name_or_path))
+
+
+def write_vocabulary(vocabulary: Vocabulary, uri: str, options: StorageOptions, *, replace: bool) -> None:
+    """Write a vocabulary as YAML, whole or not at all.
+
+    Raises:
+        OutputError: there is a file already, and `replace` is false; or storage refuses.
+    """
+    data = vocabulary_yaml(vocabulary).encode()
+    try:
+        if replace:
+            write_replace(uri, data, options)
+            return
+        is_new = write_new(uri, data, options)
+    except STORAGE_ERRORS as error:
+        raise storage_error(error, uri, OutputError) from error
+    if not is_new:
+        raise OutputError(f"{public_uri(uri)}: already there; choose another name or give --overwrite")
 
 
 def _read_text(path: str, options: StorageOptions) -> str:

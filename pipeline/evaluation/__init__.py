@@ -6,17 +6,18 @@ pixels count; a pixel of it without a predicted class is wrong, and so is every 
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from pipeline.evaluation.ground_truth import open_ground_truth
 from pipeline.evaluation.judge import Judge
+from pipeline.evaluation.labels import open_labels
 from pipeline.evaluation.scores import PixelCounts, Scores
-from pipeline.output.files import existing_job
-from pipeline.output.reading import Labels, open_output
+from pipeline.evaluation.thresholds import PrecisionTally, Thresholds, fit_thresholds
+from pipeline.output.reading import Labels
 from pipeline.progress import Progress
-from pipeline.protocols import PROTOCOLS, Protocol, vocabulary_differences
+from pipeline.protocols import PROTOCOLS, Protocol
 from pipeline.storage import StorageOptions
-from pipeline.vocabularies import load_vocabulary
 from schemas.errors import InputError
 from schemas.job import ModelRecord
 from schemas.labels import LABELLED
@@ -41,6 +42,7 @@ class Evaluation:
         n_done: those of them in label files.
         n_without_mask: left out for want of ground truth.
         n_unused_masks: masks of the ground truth that belong to no picture done.
+        thresholds: fitted for the precision that was asked for, if one was.
     """
 
     output: str
@@ -55,6 +57,7 @@ class Evaluation:
     n_done: int
     n_without_mask: int
     n_unused_masks: int
+    thresholds: Thresholds | None = None
 
     @property
     def miou_seen(self) -> float | None:
@@ -97,6 +100,7 @@ class Evaluation:
                 for each in scores.classes
             ],
             "calibration": [asdict(each) for each in scores.calibration],
+            **({} if self.thresholds is None else {"thresholds": self.thresholds.as_json()}),
         }
 
 
@@ -105,6 +109,7 @@ class _Tally:
     """What is known so far."""
 
     counts: PixelCounts
+    halves: tuple[PrecisionTally, PrecisionTally]  # every other picture
     n_rows: int = 0
     n_pictures: int = 0
     n_failed: int = 0
@@ -118,6 +123,7 @@ def evaluate(
     vocabulary: str | None = None,
     protocol: str | None = None,
     allow_missing: bool = False,
+    target_precision: float | None = None,
     storage: StorageOptions | None = None,
 ) -> Evaluation:
     """Compare the labels that an output has so far with ground truth.
@@ -128,16 +134,17 @@ def evaluate(
         vocabulary: name of one of the output's; may be left out if it has one.
         protocol: one of `pipeline.protocols.PROTOCOLS`.
         allow_missing: leave pictures without a mask out, in place of an error.
+        target_precision: fit thresholds with which every class is right so often, in [0, 1].
 
     Raises:
         InputError: an output, vocabulary or ground truth that cannot be used; names the file and what to do.
     """
     storage = storage or StorageOptions()
     rules = _protocol(protocol)
-    labels = _open_labels(output, vocabulary, rules, storage)
+    labels = open_labels(output, vocabulary, rules, storage)
     truth = open_ground_truth(ground_truth, storage)
     judge = Judge(output, labels.vocabulary, truth, protocol=rules, allow_missing=allow_missing, storage=storage)
-    tally = _tally(labels, judge)
+    tally = _tally(labels, judge, needs_levels=target_precision is not None)
     if tally.n_pictures == 0:
         raise InputError(f"{truth.name}: has a mask for none of the {tally.n_rows:,} pictures; check the names")
     try:
@@ -157,6 +164,7 @@ def evaluate(
         n_done=tally.n_rows,
         n_without_mask=tally.n_without_mask,
         n_unused_masks=truth.n_unused,
+        thresholds=None if target_precision is None else fit_thresholds(tally.halves, target_precision),
     )
 
 
@@ -166,37 +174,21 @@ def _protocol(name: str | None) -> Protocol | None:
     raise InputError(f"no protocol {name!r}{did_you_mean(name, PROTOCOLS)}; expected one of {', '.join(PROTOCOLS)}")
 
 
-def _open_labels(output: str, asked: str | None, protocol: Protocol | None, storage: StorageOptions) -> Labels:
-    if asked is None and protocol is not None:
-        job = existing_job(output, storage)
-        asked = protocol.vocabulary if protocol.vocabulary in job.vocabularies else None
-    labels = open_output(output, storage, asked)
-    if protocol is not None:
-        _check_protocol(protocol, labels.vocabulary, labels.name)
-    return labels
-
-
-def _check_protocol(protocol: Protocol, vocabulary: Vocabulary, output: str) -> None:
-    differing = vocabulary_differences(vocabulary, load_vocabulary(protocol.vocabulary))
-    if differing:
-        raise InputError(
-            f"{public_uri(output)}: {protocol.name} is measured with the bundled vocabulary {protocol.vocabulary!r}, "
-            f"and the labels have another ({'; '.join(differing)}); label with that one, or leave --protocol out"
-        )
-
-
-def _tally(labels: Labels, judge: Judge) -> _Tally:
+def _tally(labels: Labels, judge: Judge, *, needs_levels: bool) -> _Tally:
     """Judge all pictures; a bar or lines on stderr say how far it is."""
-    tally = _Tally(PixelCounts([each.id for each in labels.vocabulary.classes]))
+    ids = [each.id for each in labels.vocabulary.classes]
+    tally = _Tally(PixelCounts(ids), (PrecisionTally(ids), PrecisionTally(ids)))
     with Progress(labels.n_done) as progress, ThreadPoolExecutor(_THREADS) as pool:
         for shard in labels.shards:
             rows = labels.rows(shard)
-            for row, counts in zip(rows, pool.map(judge.counts_of, rows), strict=True):
+            judged = pool.map(partial(judge.counts_of, needs_levels=needs_levels), rows)
+            for row, found in zip(rows, judged, strict=True):
                 tally.n_rows += 1
-                if counts is None:
+                if found is None:
                     tally.n_without_mask += 1
                 else:
-                    tally.counts += counts
+                    tally.counts += found.pixels
+                    tally.halves[tally.n_pictures % 2].add(found.levels)
                     tally.n_pictures += 1
                     tally.n_failed += row.status != LABELLED
                 progress.update(tally.n_rows, tally.n_failed, is_loading=False)

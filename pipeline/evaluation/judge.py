@@ -1,11 +1,13 @@
 """One picture's labels against its ground truth: which of its pixels are right, and how sure the model was of them."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.evaluation.ground_truth import GroundTruth, read_mask, read_truth
 from pipeline.evaluation.scores import NO_CLASS, PixelCounts
+from pipeline.evaluation.thresholds import LevelCounts
 from pipeline.picture.budget import PixelBudget
 from pipeline.picture.decide import CELL, sorted_distractors
 from pipeline.picture.evidence import decode_evidence
@@ -18,6 +20,14 @@ from schemas.vocabulary import Vocabulary
 
 _PIXELS_AT_ONCE = 2**25  # about 10 bytes each
 _BAND_PIXELS = 2**20  # counted at a time, so that a large picture needs no large tables
+
+
+@dataclass(frozen=True)
+class PictureCounts:
+    """The pixels of one picture: as labelled, and by their winner's confidence, if that was asked for."""
+
+    pixels: PixelCounts
+    levels: LevelCounts
 
 
 class Judge:
@@ -49,10 +59,13 @@ class Judge:
         self._allow_missing = allow_missing
         self._storage = storage
         self._budget = PixelBudget(_PIXELS_AT_ONCE)
-        self._class_of_code, self._first_code = _classes_of_codes(vocabulary)
+        self._class_of_code, self._first_code = classes_of_codes(vocabulary)
 
-    def counts_of(self, row: LabelRow) -> PixelCounts | None:
+    def counts_of(self, row: LabelRow, *, needs_levels: bool = False) -> PictureCounts | None:
         """The pixels of one picture; None if it has no mask and may lack one. Those of a failed one are all wrong.
+
+        Args:
+            needs_levels: count by class and confidence too.
 
         Raises:
             InputError: no mask, or one that does not fit the picture or the vocabulary.
@@ -64,23 +77,23 @@ class Judge:
                 return None
             raise InputError(self._truth.missing(row.image_id))
         size_hw = (row.height, row.width) if row.height and row.width else None
-        counts = PixelCounts([each.id for each in self._vocabulary.classes])
+        counts = PictureCounts(PixelCounts([each.id for each in self._vocabulary.classes]), LevelCounts())
         with self._budget.take(size_hw[0] * size_hw[1] if size_hw else 0):
             truth = read_truth(uri, self._storage, self._vocabulary, left_out_ids=self._left_out_ids, size_hw=size_hw)
             if row.status != LABELLED:
-                counts.update_missing(truth)
+                counts.pixels.update_missing(truth)
             else:
-                self._count_labelled(row, truth, counts)
+                self._count_labelled(row, truth, counts, needs_levels=needs_levels)
         return counts
 
-    def _count_labelled(self, row: LabelRow, truth: np.ndarray, counts: PixelCounts) -> None:
+    def _count_labelled(self, row: LabelRow, truth: np.ndarray, counts: PictureCounts, *, needs_levels: bool) -> None:
         try:
             mask = read_mask(row.mask or b"", (truth.shape[0], truth.shape[1]))
         except ValueError as error:
             raise self._damaged(row, f"its mask: {error}") from error
         if row.evidence is None:
             for rows in _bands(mask):
-                counts.update(self._decided(mask[rows]), truth[rows])
+                counts.pixels.update(self._decided(mask[rows]), truth[rows])
             return
         try:
             undecided = decode_evidence(row.evidence, mask, self._vocabulary)
@@ -90,7 +103,9 @@ class Judge:
             cells = undecided.confidence[rows.start // CELL : -(-rows.stop // CELL)]
             confidence = cells.repeat(CELL, axis=0).repeat(CELL, axis=1)[: rows.stop - rows.start, : mask.shape[1]]
             winner = self._class_of_code[undecided.winner[rows] - self._first_code]
-            counts.update(self._decided(mask[rows]), truth[rows], winner, confidence)
+            counts.pixels.update(self._decided(mask[rows]), truth[rows], winner, confidence)
+            if needs_levels:
+                counts.levels.update(winner, truth[rows], confidence)
 
     def _damaged(self, row: LabelRow, reason: str) -> OutputError:
         return OutputError(f"{self._output}: labels of {row.image_id!r} cannot be used; {reason}")
@@ -108,8 +123,10 @@ def _bands(mask: np.ndarray) -> Iterator[slice]:
         yield slice(top, min(top + step, height))
 
 
-def _classes_of_codes(vocabulary: Vocabulary) -> tuple[np.ndarray, int]:
-    """By entry code less the lowest: the class that it stands for, NO_CLASS for a distractor that is ignored."""
+def classes_of_codes(vocabulary: Vocabulary) -> tuple[np.ndarray, int]:
+    """By entry code less the lowest, (n,) uint16: the class that it stands for, NO_CLASS for a distractor that is
+    ignored. And the lowest code.
+    """
     n_distractors = len(vocabulary.distractors)
     ids = [each.id for each in vocabulary.classes]
     table = np.full(n_distractors + max(ids) + 1, NO_CLASS, np.uint16)

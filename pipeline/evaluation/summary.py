@@ -1,7 +1,13 @@
 """What an evaluation says on a terminal."""
 
+from typing import TYPE_CHECKING
+
 from pipeline.evaluation import Evaluation
 from pipeline.evaluation.scores import ClassScore
+from pipeline.evaluation.thresholds import FEW_PICTURES, Thresholds
+
+if TYPE_CHECKING:  # it loads torch
+    from pipeline.evaluation.calibration import Calibration
 
 _SHOWN = 5  # classes at either end
 
@@ -15,6 +21,8 @@ def evaluation_lines(found: Evaluation) -> list[str]:
     lines = [f"{protocol}{pictures} compared with {found.ground_truth}, vocabulary {found.vocabulary.name}", ""]
     lines += _table(_score_rows(found))
     lines += ["", *_table(_class_rows(found))]
+    if found.thresholds is not None:
+        lines += ["", *_threshold_lines(found, found.thresholds)]
     notes = _notes(found)
     return [*lines, "", *notes] if notes else lines
 
@@ -55,6 +63,55 @@ def _class_row(score: ClassScore, found: Evaluation) -> Row:
     return (f"{name} (held-out)" if heldout else name, _score(score.iou), _score(score.accuracy), *shares)
 
 
+def _threshold_lines(found: Evaluation, thresholds: Thresholds) -> list[str]:
+    """Precision against coverage, and the classes whose thresholds keep the least."""
+    curve: list[Row] = [("TARGET", "PRECISION", "COVERAGE", "")]
+    for point in thresholds.curve:
+        is_asked = point.target == thresholds.target
+        target = "no thresholds" if point.target is None else f"{point.target:g}"
+        curve.append((target, _score(point.precision), _share(point.coverage), "<- asked for" if is_asked else ""))
+    names = {each.id: each.name for each in found.vocabulary.classes}
+    ordered = sorted(
+        thresholds.classes, key=lambda each: (each.coverage if each.coverage is not None else 1.0, each.id)
+    )
+    columns = ("MIN_CONFIDENCE", "PRECISION", "COVERAGE", "PICTURES")
+    classes: list[Row] = [("CLASSES THAT KEEP LEAST" if len(ordered) > 2 * _SHOWN else "CLASS", *columns)]
+    for each in ordered[: 2 * _SHOWN]:
+        kept = "-" if each.coverage is None else _share(each.coverage)
+        row = (names[each.id], f"{each.min_confidence:g}", _score(each.precision), kept, f"{each.pictures:,}")
+        classes.append(row)
+    lines = ["Precision against coverage, on pictures the thresholds were not fitted on:", *_table(curve)]
+    lines += ["", f"Thresholds for precision {thresholds.target:g}, fitted on all pictures:", *_table(classes)]
+    unreached = [names[each.id] for each in thresholds.classes if not each.is_reached]
+    if unreached:
+        shown = ", ".join(unreached[:_SHOWN]) + (", ..." if len(unreached) > _SHOWN else "")
+        lines.append(
+            f"No threshold reaches it for {_counted(len(unreached), 'class')} ({shown}): they keep next to nothing."
+        )
+    rare = sum(each.pictures < FEW_PICTURES for each in thresholds.classes)
+    if rare:
+        lines.append(
+            f"In fewer than {FEW_PICTURES} pictures: {_counted(rare, 'class')}; at least all classes' threshold."
+        )
+    return lines
+
+
+def calibration_lines(found: "Calibration") -> list[str]:
+    """What calibrating did."""
+    rows: list[Row] = [
+        ("", "BEFORE", "AFTER", ""),
+        ("temperature", f"{found.temperature_before:.4f}", f"{found.temperature:.4f}", ""),
+        ("calibration error", f"{found.ece_before:.4f}", f"{found.ece:.4f}", ""),
+    ]
+    fitted, measured = _counted(found.n_fitted, "picture"), _counted(found.n_measured, "other")
+    lines = [f"Temperature fitted on {fitted}, calibration error measured on {measured}:", *_table(rows)]
+    if found.n_unreadable:
+        lines.append(f"{_counted(found.n_unreadable, 'picture')} could not be read and took no part.")
+    if found.ece >= found.ece_before:
+        lines.append("The error did not get smaller: the model was calibrated as well as one number can do.")
+    return [*lines, f"Wrote {found.checkpoint}: fingerprint {found.fingerprint}"]
+
+
 def _notes(found: Evaluation) -> list[str]:
     notes = []
     if found.n_done < found.n_planned:
@@ -83,7 +140,7 @@ def _table(rows: list[Row]) -> list[str]:
             cell.rjust(width) if is_numeric or k == 0 else cell
             for k, (cell, width) in enumerate(zip(row[1:], widths[1:], strict=True))
         ]
-        lines.append("  " + "  ".join(cells))
+        lines.append(f"  {'  '.join(cells)}".rstrip())
     return lines
 
 

@@ -70,6 +70,7 @@ def write_output(
     shard_size: int = 2,
     n_done: int = 1000,
     folder: str = "photos",
+    model: ModelRecord = MODEL,
 ) -> None:
     """Write an output with these answers by vocabulary and image id, in which `n_done` shards are done."""
     words = {each.name: each for each in vocabularies}
@@ -84,14 +85,14 @@ def write_output(
         [rows],
         tuple(words),
         shard_size,
-        lambda some, name: shard_identity(some, words[name].fingerprint, MODEL.fingerprint, options),
+        lambda some, name: shard_identity(some, words[name].fingerprint, model.fingerprint, options),
     )
     files = write_plan(digest.watch(shards), output, STORAGE)
     for each in vocabularies:
         write_replace(join(output, f"vocabularies/{each.name}.yaml"), vocabulary_yaml(each).encode(), STORAGE)
     job = record().model_copy(
         update={
-            "model": MODEL,
+            "model": model,
             "vocabularies": {each.name: each.fingerprint for each in vocabularies},
             "manifest": digest.record(files, shard_size),
             "versions": {"pyarrow": pa.__version__},
@@ -102,7 +103,7 @@ def write_output(
         found = answers[ref.vocabulary]
         labels = [found[row.image_id].row(row, words[ref.vocabulary]) for row in read_shard_rows(ref, output, STORAGE)]
         identity = {
-            "model": MODEL.fingerprint,
+            "model": model.fingerprint,
             "options": options.model_dump(),
             "shard_id": ref.shard_id,
             "vocabulary": ref.vocabulary,

@@ -1,0 +1,297 @@
+"""The temperature with which confidence is how often the model is right, fitted on labelled pictures.
+
+The model of an output labels its pictures once more, since 8-bit confidences of one temperature do not give those of
+another. On every other picture the temperature is fitted: the one with the least negative log-likelihood of the ground
+truth (Guo et al. 2017, arXiv:1706.04599, section 4.2); on the others the calibration error is measured as
+`escnet evaluate` measures it, with the old temperature and with the new one. Winners are the same at any temperature.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from escnet.checkpoint import refuse_existing, save_checkpoint
+from escnet.checkpoint_header import read_header
+from escnet.config import PRESET_NAMES, ModelConfig
+from escnet.models import ResolvedModel, load_model, resolve_model
+from escnet.scoring import per_pixel, score
+from escnet.segmenter import Segmenter
+from escnet.text import CompiledVocabulary
+from pipeline.evaluation.ground_truth import GroundTruth, open_ground_truth, read_truth
+from pipeline.evaluation.judge import classes_of_codes
+from pipeline.evaluation.labels import open_labels
+from pipeline.evaluation.scores import NO_CLASS, PixelCounts
+from pipeline.output.reading import Labels
+from pipeline.picture.decode import decode
+from pipeline.picture.fetch import fetch
+from pipeline.progress import Progress
+from pipeline.protocols import PROTOCOLS, Protocol
+from pipeline.storage import StorageOptions
+from schemas.errors import InputError, ModelError, PictureError
+from schemas.job import LabelOptions, ModelRecord
+from schemas.manifest import ManifestRow
+
+MOST_PICTURES = 1000  # more say nothing new of a single number; evenly spread over the output
+
+_RATIOS = np.geomspace(1 / 20, 20, 121)  # of the new temperature to the old one; what lies between is interpolated
+_MOST_SAMPLES = 2048  # logits of a picture
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A checkpoint with a fitted temperature.
+
+    Args:
+        checkpoint: the file that was written.
+        fingerprint: of the new checkpoint.
+        calibrated: fingerprint of the model it was made from.
+        temperature_before, temperature: what logits are divided by.
+        ece_before, ece: calibration error in [0, 1], on the pictures it was not fitted on.
+        n_fitted, n_measured: pictures.
+        n_unreadable: pictures that could not be read, and were left out.
+    """
+
+    checkpoint: str
+    fingerprint: str
+    calibrated: str
+    temperature_before: float
+    temperature: float
+    ece_before: float
+    ece: float
+    n_fitted: int
+    n_measured: int
+    n_unreadable: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def calibrate(
+    output: str,
+    ground_truth: str,
+    checkpoint: str,
+    *,
+    model: str | None = None,
+    vocabulary: str | None = None,
+    protocol: str | None = None,
+    allow_missing: bool = False,
+    overwrite: bool = False,
+    storage: StorageOptions | None = None,
+) -> Calibration:
+    """Fit the temperature of an output's model, and write a checkpoint that has it.
+
+    Args:
+        output, ground_truth, vocabulary, protocol, allow_missing: as for `pipeline.evaluation.evaluate`.
+        checkpoint: the file to write.
+        model: the model that made the labels; may be left out for a preset.
+
+    Raises:
+        InputError: an output, ground truth or model that cannot be used, or fewer than two pictures to go by.
+        OutputError: the checkpoint exists and `overwrite` is False, or cannot be written.
+    """
+    storage = storage or StorageOptions()
+    rules = PROTOCOLS[protocol] if protocol else None
+    labels = open_labels(output, vocabulary, rules, storage)
+    resolved = _check_model(model, labels.job.model, checkpoint, overwrite=overwrite)
+    truth = open_ground_truth(ground_truth, storage)
+    pictures = _Pictures(labels, truth, rules, _load_segmenter(resolved, labels.job.options))
+    rows = _rows_with_truth(labels, truth, allow_missing=allow_missing)
+    with Progress(len(rows)) as progress:
+        losses = _Losses(pictures)
+        n_fitted = pictures.visit(rows[::2], losses.add, progress)
+        old = resolved.config
+        new = old.model_copy(update={"temperature": losses.best_temperature(truth.name)})
+        errors = _Errors(pictures, (old, new))
+        n_measured = pictures.visit(rows[1::2], errors.add, progress)
+    ece_before, ece = errors.results(truth.name)
+    network = pictures.segmenter.network
+    network.config = new
+    provenance = _provenance(resolved, labels, n_fitted, ece_before, ece)
+    info = save_checkpoint(network, checkpoint, provenance, overwrite=overwrite)
+    return Calibration(
+        checkpoint=checkpoint,
+        fingerprint=info.fingerprint,
+        calibrated=resolved.fingerprint,
+        temperature_before=old.temperature,
+        temperature=new.temperature,
+        ece_before=ece_before,
+        ece=ece,
+        n_fitted=n_fitted,
+        n_measured=n_measured,
+        n_unreadable=pictures.n_unreadable,
+    )
+
+
+def _check_model(asked: str | None, made_by: ModelRecord, checkpoint: str, *, overwrite: bool) -> ResolvedModel:
+    """The model that made the labels, and nothing in the way of the checkpoint to be written.
+
+    Raises:
+        ModelError: another model, random weights, or a checkpoint whose place is not known.
+        OutputError: `checkpoint` exists and may not be replaced.
+    """
+    refuse_existing(checkpoint, overwrite=overwrite)
+    if made_by.is_random:
+        raise ModelError(f"{made_by.name}: its weights are random, and noise has no calibration; train it first")
+    if asked is None and made_by.name not in PRESET_NAMES:
+        raise ModelError(
+            f"the labels were made by {made_by.name} ({made_by.fingerprint}); say where it is with --model"
+        )
+    resolved = resolve_model(asked or made_by.name)
+    if resolved.fingerprint != made_by.fingerprint:
+        raise ModelError(
+            f"{asked or made_by.name}: has fingerprint {resolved.fingerprint}, but the labels were made by "
+            f"{made_by.name} with {made_by.fingerprint}; give that one with --model"
+        )
+    return resolved
+
+
+def _load_segmenter(resolved: ResolvedModel, made_with: LabelOptions) -> Segmenter:
+    """As for the labels, but on a CPU where there is no GPU, and then in float32."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = made_with.dtype if device == made_with.device else "float32"
+    return Segmenter(load_model(resolved, device), device=device, dtype=dtype, views=made_with.views)
+
+
+def _rows_with_truth(labels: Labels, truth: GroundTruth, *, allow_missing: bool) -> list[ManifestRow]:
+    rows = [row for shard in labels.shards for row in labels.pictures(shard)]
+    found = [row for row in rows if truth.mask_uri(row.image_id) is not None]
+    if len(found) < len(rows) and not allow_missing:
+        missing = next(row for row in rows if truth.mask_uri(row.image_id) is None)
+        raise InputError(truth.missing(missing.image_id))
+    if len(found) < 2:
+        raise InputError(
+            f"{truth.name}: has masks for {len(found)} of the pictures; expected two at least to calibrate by"
+        )
+    n_chosen = min(len(found), MOST_PICTURES)
+    return [found[k * len(found) // n_chosen] for k in range(n_chosen)]
+
+
+class _Pictures:
+    """Gives pictures their logits and ground truth, one at a time."""
+
+    def __init__(self, labels: Labels, truth: GroundTruth, protocol: Protocol | None, segmenter: Segmenter) -> None:
+        self._labels = labels
+        self._truth = truth
+        self._left_out_ids = protocol.left_out_ids if protocol else frozenset()
+        self.segmenter = segmenter
+        self.compiled: CompiledVocabulary = segmenter.compile(labels.vocabulary)
+        classes, first_code = classes_of_codes(labels.vocabulary)
+        self.class_of_entry = classes[self.compiled.codes - first_code]
+        self.class_of_code, self.first_code = classes, first_code
+        self.class_ids = [each.id for each in labels.vocabulary.classes]
+        self.n_read = self.n_unreadable = 0
+
+    def visit(self, rows: Sequence[ManifestRow], add: Callable[[Tensor, np.ndarray], None], progress: Progress) -> int:
+        """Hand (K, ch, cw) logits and (H, W) ground truth of each picture that can be read to `add`; their number."""
+        before = self.n_read
+        for row in rows:
+            try:
+                picture = decode(fetch(row, self._labels.storage), max_pixels=self._labels.job.options.max_pixels)
+            except PictureError:
+                self.n_unreadable += 1
+            else:
+                add(self.segmenter.logits(self.segmenter.prepare(picture), self.compiled), self._truth_of(row, picture))
+                self.n_read += 1
+            progress.update(self.n_read + self.n_unreadable, self.n_unreadable, is_loading=False)
+        return self.n_read - before
+
+    def _truth_of(self, row: ManifestRow, picture: np.ndarray) -> np.ndarray:
+        uri = self._truth.mask_uri(row.image_id)
+        assert uri is not None  # only rows with one are visited
+        return read_truth(
+            uri,
+            self._labels.storage,
+            self._labels.vocabulary,
+            left_out_ids=self._left_out_ids,
+            size_hw=(picture.shape[0], picture.shape[1]),
+        )
+
+
+class _Losses:
+    """Sums the negative log-likelihood of the ground truth over samples, for every temperature of a row."""
+
+    def __init__(self, pictures: _Pictures) -> None:
+        config = pictures.segmenter.network.config
+        self._is_sigmoid = config.loss == "binary_cross_entropy"
+        self._temperatures = config.temperature * _RATIOS
+        self._class_of_entry = torch.from_numpy(pictures.class_of_entry.astype(np.int64))
+        self._sums = np.zeros(len(_RATIOS))
+        self._n_samples = 0
+
+    def add(self, logits: Tensor, truth: np.ndarray) -> None:
+        """Add a picture: (K, ch, cw) logits, (H, W) class ids."""
+        values, is_right = self._samples(logits.cpu(), truth)
+        self._n_samples += values.shape[1]
+        for k, temperature in enumerate(self._temperatures):
+            self._sums[k] += float(self._loss(values / temperature, is_right).sum(dtype=torch.float64))
+
+    def _samples(self, logits: Tensor, truth: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Logits (K, n) where there is ground truth, and whether an entry is right there; evenly spread."""
+        rows, columns = ((np.arange(n) + 0.5) / n for n in logits.shape[1:])
+        height, width = truth.shape
+        true = truth[np.ix_((rows * height).astype(int), (columns * width).astype(int))].ravel()
+        is_right = self._class_of_entry[:, None] == torch.from_numpy(true.astype(np.int64))
+        usable = np.flatnonzero((true != NO_CLASS) & (is_right.any(0).numpy() | self._is_sigmoid))
+        chosen = torch.from_numpy(usable[:: max(1, -(-len(usable) // _MOST_SAMPLES))])
+        return logits.flatten(1)[:, chosen], is_right[:, chosen]
+
+    def _loss(self, values: Tensor, is_right: Tensor) -> Tensor:
+        """(n,): of the softmax; or, where classes do not compete, of the winner's sigmoid being right or not."""
+        if self._is_sigmoid:
+            best, winner = values.max(0)
+            wins = is_right.gather(0, winner[None])[0].float()
+            return torch.nn.functional.binary_cross_entropy_with_logits(best, wins, reduction="none")
+        return values.logsumexp(0) - values.masked_fill(~is_right, -torch.inf).logsumexp(0)
+
+    def best_temperature(self, truth_name: str) -> float:
+        """The temperature with the least loss, between those of the row by a parabola in their logarithms."""
+        if self._n_samples == 0:
+            raise InputError(f"{truth_name}: no pixel of its masks can be used to calibrate by")
+        best = int(self._sums.argmin())
+        if best in (0, len(self._sums) - 1):
+            return float(self._temperatures[best])
+        left, middle, right = self._sums[best - 1 : best + 2]
+        step = 0.5 * (left - right) / (left - 2 * middle + right)
+        return float(self._temperatures[best] * (_RATIOS[1] / _RATIOS[0]) ** step)
+
+
+class _Errors:
+    """Counts pixels for the calibration error under several configurations."""
+
+    def __init__(self, pictures: _Pictures, configs: Sequence[ModelConfig]) -> None:
+        self._pictures = pictures
+        self._configs = configs
+        self._counts = [PixelCounts(pictures.class_ids) for _ in configs]
+
+    def add(self, logits: Tensor, truth: np.ndarray) -> None:
+        """Add a picture: (K, ch, cw) logits, (H, W) class ids."""
+        pictures = self._pictures
+        for config, counts in zip(self._configs, self._counts, strict=True):
+            found = score(logits, pictures.compiled.codes, truth.shape, config)
+            winner = pictures.class_of_code[found.winner - pictures.first_code]
+            counts.update(winner, truth, confidence=per_pixel(found).confidence)
+
+    def results(self, truth_name: str) -> tuple[float, ...]:
+        """The error under each configuration, in [0, 1]."""
+        try:
+            return tuple(counts.scores().ece or 0.0 for counts in self._counts)
+        except ValueError as error:
+            raise InputError(f"{truth_name}: no pixel of its masks can be used to calibrate by") from error
+
+
+def _provenance(resolved: ResolvedModel, labels: Labels, n_fitted: int, before: float, after: float) -> dict[str, Any]:
+    """Where the weights came from, as before, and how the temperature was fitted."""
+    assert resolved.path is not None  # a preset without weights is random
+    calibration = {
+        "from": resolved.fingerprint,
+        "vocabulary": labels.vocabulary.name,
+        "pictures": n_fitted,
+        "ece_before": round(before, 6),
+        "ece": round(after, 6),
+    }
+    return {**read_header(resolved.path).provenance, "calibration": calibration}
