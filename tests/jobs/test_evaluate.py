@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jobs.main import main
+from pipeline.vocabularies import load_vocabulary
 from schemas.vocabulary import Vocabulary
 from tests.pipeline.labelled_output import Answer, save_mask, write_output
 
@@ -41,6 +42,14 @@ def test_the_table_is_printed_and_the_json_written(folder, monkeypatch, capsys):
     assert (scores["miou_seen"], scores["miou_heldout"]) == (scores["miou"], None)
 
 
+def test_a_vocabulary_with_thresholds_is_written_to_be_used(folder, monkeypatch, capsys):
+    arguments = ("--ground-truth", "masks", "--target-precision", "0.7", "--write-vocabulary", "sure.yaml")
+    code, out, err = run(monkeypatch, capsys, "out", *arguments)
+    assert (code, "Precision against coverage" in out, "Wrote sure.yaml" in err) == (0, True, True)
+    written = load_vocabulary(str(folder / "sure.yaml"))
+    assert [(each.name, each.min_confidence) for each in written.classes] == [("land", 0.0), ("water", 1.0)]
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_dash_prints_json_and_nothing_else(monkeypatch, capsys):
     code, out, err = run(monkeypatch, capsys, "out", "--ground-truth", "masks", "--json", "-")
@@ -67,6 +76,14 @@ def test_a_file_is_replaced_only_if_asked(folder, monkeypatch, capsys):
         (["out", "--ground-truth", "masks", "--protocol", "A-15"], "Invalid value for '--protocol'"),
         (["out", "--ground-truth", "masks", "--vocabulary", "word"], "no labels of vocabulary 'word'"),
         (["out", "--ground-truth", "masks", "--overwrite"], "--overwrite goes with --json FILE"),
+        (["out", "--ground-truth", "masks", "--write-vocabulary", "v.yaml"], "goes with --target-precision P"),
+        (["out", "--ground-truth", "masks", "--model", "m"], "--model goes with --calibrate FILE"),
+        (["out", "--ground-truth", "masks", "--target-precision", "95"], "is not in the range 0<x<=1"),
+        (
+            ["out", "--ground-truth", "masks", "--target-precision", "1", "--write-vocabulary", "taken.json"],
+            "taken.json: already there",
+        ),
+        (["out", "--ground-truth", "masks", "--calibrate", "new.safetensors"], "made by stand-in (0123); say where"),
         (["out"], "Missing option '--ground-truth'"),
     ],
 )

@@ -49,7 +49,8 @@ def inside(folder, monkeypatch):
     return folder
 
 
-def test_a_wrong_temperature_is_put_right_and_written_as_a_new_checkpoint(inside):
+@pytest.mark.usefixtures("inside")
+def test_a_wrong_temperature_is_put_right_and_written_as_a_new_checkpoint():
     found = calibrate("out", "masks", "cool.safetensors", model="hot.safetensors")
     assert 0.6 < found.temperature < 1.5
     assert found.temperature_before == TOO_HOT
@@ -83,7 +84,8 @@ def test_another_model_than_that_of_the_labels_is_refused(model, said):
         calibrate("out", "masks", "other.safetensors", model=model)
 
 
-def test_a_checkpoint_that_is_there_stays(inside):
+@pytest.mark.usefixtures("inside")
+def test_a_checkpoint_that_is_there_stays():
     with pytest.raises(OutputError, match="exists already"):
         calibrate("out", "masks", "hot.safetensors", model="hot.safetensors")
 
