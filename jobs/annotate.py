@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jobs.options import image_root, placement, storage
+from jobs.options import image_root, level, placement, storage
 from schemas.errors import EXIT_DONE, EXIT_TOO_MANY_FAILED
 
 EPILOG = """\b
@@ -52,6 +52,7 @@ def _read_job_file(ctx: click.Context, _: click.Parameter, path: str | None) -> 
     help="Name of a bundled vocabulary, or a file of yours (YAML, text, JSON, COCO). "
     "Give several where a manifest's `vocabulary` column chooses; rows that choose none take the first.",
 )
+@level
 @click.option(
     "--model", required=True, metavar="M", help="Checkpoint, or a preset with its weights; see `escnet model list`."
 )

@@ -28,6 +28,13 @@ image_root = click.option(
     help="Folder that the file names of a COCO file lie below. [default: found beside it]",
 )
 
+level = click.option(
+    "--level",
+    type=click.Choice(["leaf", "parent", "top"]),
+    help="What labels are rolled up to, with the child's confidence: the classes themselves, the parent of each, "
+    "or the parent's parent as far as there are any. [default: as the vocabulary says, else leaf]",
+)
+
 
 def storage(command: Callable) -> Callable:
     """How to reach object storage."""

@@ -55,6 +55,8 @@ def vocabulary_differences(found: "Vocabulary", expected: "Vocabulary") -> list[
     said += _class_differences(found, expected)
     if sorted(found.templates) != sorted(expected.templates):
         said.append(f"templates are {list(found.templates)}, expected {list(expected.templates)}")
+    if found.rolled_up != expected.rolled_up:
+        said.append(f"labels are rolled up to level {found.level}, expected {expected.level}")
     if found.ignore_id != expected.ignore_id:
         said.append(f"ignore_id is {found.ignore_id}, expected {expected.ignore_id}")
     if _distractors(found) != _distractors(expected):

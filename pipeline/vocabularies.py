@@ -1,5 +1,6 @@
 """Vocabularies by name, from the box, or from a file of the user's, local or in object storage."""
 
+from collections.abc import Mapping
 from importlib import resources
 
 from pipeline.storage import (
@@ -14,7 +15,7 @@ from pipeline.storage import (
 from schemas.errors import OutputError, VocabularyError
 from schemas.manifest import public_uri
 from schemas.spelling import did_you_mean
-from schemas.vocabulary import Vocabulary
+from schemas.vocabulary import Level, Vocabulary
 from schemas.vocabulary_files import parse_vocabulary, vocabulary_yaml
 
 
@@ -59,6 +60,23 @@ def write_vocabulary(vocabulary: Vocabulary, uri: str, options: StorageOptions, 
         raise storage_error(error, uri, OutputError) from error
     if not is_new:
         raise OutputError(f"{public_uri(uri)}: already there; choose another name or give --overwrite")
+
+
+def at_level(vocabularies: Mapping[str, Vocabulary], level: Level | None) -> dict[str, Vocabulary]:
+    """Vocabularies by name with their labels rolled up to `level`; None leaves them as their files say.
+
+    Raises:
+        VocabularyError: there is nothing to roll up to: no class has a parent.
+    """
+    if level is None:
+        return dict(vocabularies)
+    if level != "leaf" and not any(c.parent for each in vocabularies.values() for c in each.classes):
+        named = ", ".join(vocabularies)
+        raise VocabularyError(
+            f"vocabulary {named}: no class has a parent, so --level {level} would change nothing; add `parent: NAME` "
+            "to classes, or leave --level out"
+        )
+    return {name: each.at_level(level) for name, each in vocabularies.items()}
 
 
 def _read_text(path: str, options: StorageOptions) -> str:

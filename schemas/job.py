@@ -11,6 +11,7 @@ from schemas.fingerprint import fingerprint
 from schemas.labels import SCHEMA_VERSION
 from schemas.manifest import ManifestRow
 from schemas.manifest_table import identity_lines
+from schemas.vocabulary import Level
 
 JOB_FORMAT = "escnet-job/1"
 DEFAULT_SHARD_SIZE = 256
@@ -34,6 +35,7 @@ class JobRequest(_Frozen):
     model: str = Field(min_length=1)
     output: str = Field(min_length=1)
     update: str | None = Field(default=None, min_length=1)  # an output whose cuts and unchanged shards are kept
+    level: Level | None = None  # None: as the vocabularies say
     actors: int | None = Field(default=None, ge=1)
     cpus_per_actor: int = Field(default=1, ge=1)
     gpus_per_actor: float | None = Field(default=None, ge=0)
@@ -105,6 +107,16 @@ class JobRecord(_Frozen):
     versions: dict[str, str]
     update_of: str | None = None
     update_counts: UpdateCounts | None = None
+
+    def footer_of(self, ref: "ShardRef") -> dict[str, Any]:
+        """What the footer of a shard's label file says of the job."""
+        return {
+            "model": self.model.fingerprint,
+            "options": self.options.model_dump(),
+            "shard_id": ref.shard_id,
+            "vocabulary": ref.vocabulary,
+            "vocabulary_fingerprint": self.vocabularies[ref.vocabulary],
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -24,6 +24,8 @@ IGNORE_ID_16_BIT = 65535
 MAX_CLASS_ID_8_BIT = 254
 IGNORE = "ignore"  # what a distractor becomes unless told otherwise
 MAX_NAME_BYTES = 200  # the name is also the name of a file
+
+Level = Literal["leaf", "parent", "top"]
 
 
 def class_color(class_id: int) -> tuple[int, int, int]:
@@ -94,7 +96,7 @@ class Vocabulary(_Strict):
     """A named set of classes with pinned ids, and the distractors that compete with them.
 
     Classes may be given as plain names; if no class has an id, ids are positions from 0. `ignore_id` is
-    255, or 65535 if a class id is over 254.
+    255, or 65535 if a class id is over 254. `level` is what the labels are rolled up to; see `labels`.
     """
 
     name: Words
@@ -103,6 +105,7 @@ class Vocabulary(_Strict):
     classes: tuple[VocabularyClass, ...] = Field(min_length=1)
     ignore_id: int = Field(default_factory=_default_ignore_id, strict=True)
     distractors: tuple[Distractor, ...] = ()
+    level: Level = "leaf"
 
     @field_validator("name")
     @classmethod
@@ -168,11 +171,49 @@ class Vocabulary(_Strict):
         return tuple(sorted(found, key=lambda entry: (entry.prompts, entry.code)))
 
     @cached_property
+    def wording(self) -> tuple[tuple[str, ...], ...]:
+        """All that the network sees of a vocabulary: of equal wordings the n-th entries have equal scores."""
+        return (tuple(sorted(self.templates)), *(entry.prompts for entry in self.entries))
+
+    @cached_property
+    def labels(self) -> dict[int, int]:
+        """By class id, the id that stands in the mask for it.
+
+        At level `leaf` that is the class itself, at `parent` its parent, at `top` the parent's parent as far as there
+        are any. A class without a parent stands for itself.
+        """
+        by_name = {each.name: each for each in self.classes}
+        most = {"leaf": 0, "parent": 1, "top": len(self.classes)}[self.level]
+
+        def rolled_up(each: VocabularyClass) -> int:
+            for _ in range(most):
+                if each.parent is None:
+                    break
+                each = by_name[each.parent]
+            return each.id
+
+        return {each.id: rolled_up(each) for each in self.classes}
+
+    @cached_property
+    def rolled_up(self) -> dict[int, int]:
+        """Those of `labels` that are not the class's own id."""
+        return {class_id: label for class_id, label in self.labels.items() if label != class_id}
+
+    @cached_property
     def fingerprint(self) -> str:
-        """Names everything that changes a label; colours, descriptions, held-out marks and parents do not."""
+        """Names everything that changes a label.
+
+        Colours, descriptions and held-out marks do not; nor do parents unless labels are rolled up to them.
+        """
         classes = sorted((c.id, c.name, sorted(c.prompts), c.min_confidence, c.min_margin) for c in self.classes)
         distractors = sorted((sorted(d.prompts), -1 if d.becomes is None else d.becomes) for d in self.distractors)
-        return fingerprint([self.name, sorted(self.templates), self.ignore_id, classes, distractors])
+        rolled_up = sorted(self.rolled_up.items())
+        named = [self.name, sorted(self.templates), self.ignore_id, classes, distractors]
+        return fingerprint([*named, rolled_up] if rolled_up else named)
+
+    def at_level(self, level: Level) -> "Vocabulary":
+        """The same vocabulary with its labels rolled up to `level`."""
+        return Vocabulary(**{**{name: getattr(self, name) for name in self.model_fields_set}, "level": level})
 
 
 def _check_distinct(classes: Iterable[VocabularyClass]) -> None:

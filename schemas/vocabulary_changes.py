@@ -25,6 +25,9 @@ def vocabulary_changes(old: Vocabulary, new: Vocabulary) -> str:
         said.append("other templates")
     if _distractors(old) != _distractors(new):
         said.append("other distractors")
+    if old.rolled_up != new.rolled_up:
+        is_other = old.level != new.level
+        said.append(f"level {old.level} there, {new.level} now" if is_other else "other parents")
     if old.ignore_id != new.ignore_id:
         said.append(f"ignore_id {old.ignore_id} there, {new.ignore_id} now")
     return ", ".join(said)

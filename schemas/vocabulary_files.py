@@ -39,6 +39,7 @@ _EXPECTED = {
     "ignore_id": "255 or 65535",
     "becomes": "the id or name of a class, or ignore",
     "classes": "a list with at least one class, each a name or a mapping with a `name`",
+    "level": "leaf, parent or top",
     "distractors": "a list, each a text or a mapping with `prompts` and `becomes`",
 }
 
@@ -213,6 +214,8 @@ def vocabulary_yaml(vocabulary: Vocabulary) -> str:
     if vocabulary.description:
         head["description"] = vocabulary.description
     head |= {"templates": list(vocabulary.templates), "ignore_id": vocabulary.ignore_id}
+    if vocabulary.level != "leaf":
+        head["level"] = vocabulary.level
     text = yaml.safe_dump(head, sort_keys=False, allow_unicode=True, default_flow_style=None, width=float("inf"))
     text += "classes:\n" + _yaml_items(map(_class_data, vocabulary.classes))
     if vocabulary.distractors:

@@ -1,8 +1,6 @@
 """The run of a planned job on Ray actors: progress, and a clean end however it is stopped."""
 
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,8 +16,8 @@ from pipeline.annotation.resolve import ResolvedJob
 from pipeline.annotation.run_watch import RunWatch
 from pipeline.annotation.summary import unknown_words_line
 from pipeline.progress import Progress
+from pipeline.signals import StopSignals
 from pipeline.storage import join, locate
-from schemas.errors import JobFailedError, StoppedError
 from schemas.job import ShardRef
 from schemas.layout import JOB_FILE
 from schemas.timings import RunTimings
@@ -72,7 +70,7 @@ def label_shards(
     """
     setup = replica_setup(job, run, load_segmenter)
     placement = replace(job.placement, n_actors=min(job.placement.n_actors, len(run.shards)))
-    signals = _Signals()
+    signals = StopSignals()
     try:
         with Progress(run.n_rows, run.n_rows_before) as progress, _watching(job, run, placement, progress) as watch:
             progress.say(run.start(placement.n_actors))
@@ -99,8 +97,7 @@ def label_shards(
                     watch.add(result)
                     on_result(result)
     except KeyboardInterrupt as stop:  # the actors are gone by now: what lies there is what is done
-        is_terminated = signal.SIGTERM in signals.seen
-        raise (JobFailedError if is_terminated else StoppedError)(run.stopped()) from stop
+        raise signals.error(run.stopped()) from stop
     return watch.timings()
 
 
@@ -147,37 +144,3 @@ def _shared_paths(job: ResolvedJob) -> tuple[str, ...]:
     named = (*job.request.sources, join(job.request.output, JOB_FILE))
     places = [locate(uri, job.storage) for uri in named]
     return tuple(place.path for place in places if place.is_local and os.path.exists(place.path))
-
-
-class _Signals:
-    """SIGTERM stops as Ctrl-C does; Ray's own handler would end the process with a dump of its stack.
-
-    Both are noted beside the exception: one that is raised while an object is finalised is lost.
-    """
-
-    def __init__(self) -> None:
-        self.seen: set[int] = set()
-
-    def check(self) -> None:
-        """Raises:
-        KeyboardInterrupt: a signal came.
-        """
-        if self.seen:
-            raise KeyboardInterrupt
-
-    @contextmanager
-    def noted(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(number: int, _: object) -> None:
-            self.seen.add(number)
-            raise KeyboardInterrupt
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

@@ -4,7 +4,7 @@ The plan of an update keeps the cuts of the output that it updates. A run that g
 are the same: so the other output is needed for what is still to be copied, and for nothing else.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import chain
 
@@ -16,12 +16,13 @@ from pipeline.output.files import existing_job
 from pipeline.output.plan import PlanDigest, Rows, Shard, cut_shards, read_plan, sweep_parts, write_plan
 from pipeline.progress import listing
 from pipeline.sources import SourceSummary, list_batches
-from pipeline.storage import join, write_replace
+from pipeline.storage import StorageOptions, join, write_replace
 from pipeline.vocabularies import load_vocabulary
 from schemas.errors import OutputError, SourceError, VocabularyError
 from schemas.job import JobRecord, JobRequest, UpdateCounts, differences
 from schemas.layout import JOB_FILE, VOCABULARIES_FOLDER
 from schemas.manifest import public_uri
+from schemas.vocabulary import Vocabulary
 from schemas.vocabulary_changes import vocabulary_changes
 from schemas.vocabulary_files import vocabulary_yaml
 
@@ -93,22 +94,39 @@ def _changes_since(job: ResolvedJob, found: JobRecord) -> PictureChanges:
 def _write_plan(
     job: ResolvedJob, shards: Iterable[Shard], digest: PlanDigest, changes: PictureChanges | None
 ) -> JobRecord:
-    output = job.request.output
-    files = write_plan(shards, output, job.storage)
-    _refuse_empty(digest, job.request)
-    with storing(output):
-        for name, vocabulary in job.vocabularies.items():
-            uri = join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
-            write_replace(uri, vocabulary_yaml(vocabulary).encode(), job.storage)
-    record = job.record(digest.record(files, job.request.shard_size))
-    if job.request.update is not None and changes is not None:
-        record = record.model_copy(
+    def record_of(files: tuple[str, ...]) -> JobRecord:
+        _refuse_empty(digest, job.request)
+        record = job.record(digest.record(files, job.request.shard_size))
+        if job.request.update is None or changes is None:
+            return record
+        return record.model_copy(
             update={"update_of": public_uri(job.request.update), "update_counts": _counts(changes)}
         )
-    if not write_job(record, output, job.storage):
+
+    return begin_job(shards, record_of, job.vocabularies, job.request.output, job.storage)
+
+
+def begin_job(
+    shards: Iterable[Shard],
+    record_of: Callable[[tuple[str, ...]], JobRecord],
+    vocabularies: Mapping[str, Vocabulary],
+    output: str,
+    storage: StorageOptions,
+) -> JobRecord:
+    """Write the plan of a new output: manifest, vocabularies, and last of all its job.json.
+
+    Args:
+        record_of: gives the job from the names of its manifest files; asked when all shards are written.
+    """
+    record = record_of(write_plan(shards, output, storage))
+    with storing(output):
+        for name, vocabulary in vocabularies.items():
+            uri = join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
+            write_replace(uri, vocabulary_yaml(vocabulary).encode(), storage)
+    if not write_job(record, output, storage):
         raise OutputError(f"{public_uri(output)}: another run began a job here at this moment; run again to join it")
     with storing(output):
-        sweep_parts(record.manifest.files, output, job.storage)
+        sweep_parts(record.manifest.files, output, storage)
     return record
 
 
@@ -135,7 +153,7 @@ def _refuse_differences(
     output = job.request.output
     if not differences(asked, found):
         return
-    details = _vocabulary_details(job, found)
+    details = vocabulary_details(found, job.vocabularies, output, job.storage)
     if changes is not None:
         details["pictures"] = f"{found.manifest.n_rows:,} there, {asked.manifest.n_rows:,} now: {changes}"
     where = public_uri(output)
@@ -146,14 +164,17 @@ def _refuse_differences(
     )
 
 
-def _vocabulary_details(job: ResolvedJob, found: JobRecord) -> dict[str, str]:
-    """In what the vocabularies differ, for those whose old form lies in the output as it was."""
+def vocabulary_details(
+    found: JobRecord, vocabularies: Mapping[str, Vocabulary], output: str, storage: StorageOptions
+) -> dict[str, str]:
+    """In what the vocabularies differ from those of `found`, for those whose old form lies in the output as it was.
+
+    What `schemas.job.differences` takes as details.
+    """
     details: dict[str, str] = {}
     for name, fingerprint in found.vocabularies.items():
-        if name in job.vocabularies and job.vocabularies[name].fingerprint != fingerprint:
+        if name in vocabularies and vocabularies[name].fingerprint != fingerprint:
             with suppress(VocabularyError):
-                uri = join(job.request.output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
-                details[f"vocabulary {name}"] = vocabulary_changes(
-                    load_vocabulary(uri, job.storage), job.vocabularies[name]
-                )
+                before = load_vocabulary(join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml"), storage)
+                details[f"vocabulary {name}"] = vocabulary_changes(before, vocabularies[name])
     return details

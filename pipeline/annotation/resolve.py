@@ -10,7 +10,7 @@ from escnet.models import ResolvedModel
 from pipeline.actors.placement import Node, Placement, check_placement, resolve_placement
 from pipeline.model_cache import find_model
 from pipeline.storage import StorageOptions
-from pipeline.vocabularies import load_vocabulary
+from pipeline.vocabularies import at_level, load_vocabulary
 from schemas.errors import InputError, VocabularyError
 from schemas.job import JobRecord, JobRequest, LabelOptions, ManifestRecord, ModelRecord, shard_identity
 from schemas.manifest import ManifestRow, public_uri
@@ -67,6 +67,7 @@ def resolve_job(request: JobRequest, storage: StorageOptions, nodes: Sequence[No
                 f"{public_uri(name)}: a second vocabulary named {vocabulary.name!r}; names must differ in one job"
             )
         vocabularies[vocabulary.name] = vocabulary
+    vocabularies = at_level(vocabularies, request.level)
     model = find_model(request.model, storage, request.allow_random_weights)
     placement = resolve_placement(request, nodes, model)
     where = f"the cluster at {request.address}" if request.address else "this machine"

@@ -31,15 +31,15 @@ _DAMAGED = (
 )  # fmt: skip
 
 
-def refuse_overlap(old: str, new: str, storage: StorageOptions) -> None:
-    """Refuse an update of an output onto itself, into its own folders, or of an output inside the new one.
+def refuse_overlap(old: str, new: str, storage: StorageOptions, what: str = "--update") -> None:
+    """Refuse to make an output from another that is the same, holds it or lies in it. `what` never touches the old one.
 
     Raises:
         OutputError: one of the two is in the other, or they are the same.
     """
     if _holds(old, new, storage) or _holds(new, old, storage):
         raise OutputError(
-            f"{public_uri(new)}: is, holds or lies in {public_uri(old)}, which --update never touches; "
+            f"{public_uri(new)}: is, holds or lies in {public_uri(old)}, which {what} never touches; "
             "choose another --output"
         )
 

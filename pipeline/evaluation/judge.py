@@ -60,6 +60,9 @@ class Judge:
         self._storage = storage
         self._budget = PixelBudget(_PIXELS_AT_ONCE)
         self._class_of_code, self._first_code = classes_of_codes(vocabulary)
+        self._rolled_up = _rolled_up(vocabulary)
+        if self._rolled_up is not None:
+            self._class_of_code = self._rolled_up[self._class_of_code]
 
     def counts_of(self, row: LabelRow, *, needs_levels: bool = False) -> PictureCounts | None:
         """The pixels of one picture; None if it has no mask and may lack one. Those of a failed one are all wrong.
@@ -80,6 +83,8 @@ class Judge:
         counts = PictureCounts(PixelCounts([each.id for each in self._vocabulary.classes]), LevelCounts())
         with self._budget.take(size_hw[0] * size_hw[1] if size_hw else 0):
             truth = read_truth(uri, self._storage, self._vocabulary, left_out_ids=self._left_out_ids, size_hw=size_hw)
+            if self._rolled_up is not None:
+                truth = self._rolled_up[truth]
             if row.status != LABELLED:
                 counts.pixels.update_missing(truth)
             else:
@@ -135,3 +140,12 @@ def classes_of_codes(vocabulary: Vocabulary) -> tuple[np.ndarray, int]:
         if distractor.becomes is not None:
             table[n_distractors - 1 - k] = distractor.becomes
     return table, -n_distractors
+
+
+def _rolled_up(vocabulary: Vocabulary) -> np.ndarray | None:
+    """By class id of the ground truth, the id that the labels have for it; None where these are the same."""
+    if not vocabulary.rolled_up:
+        return None
+    table = np.full(NO_CLASS + 1, NO_CLASS, np.uint16)
+    table[list(vocabulary.labels)] = list(vocabulary.labels.values())
+    return table

@@ -71,9 +71,7 @@ def open_labelled(output: str, storage: StorageOptions) -> LabelledOutput:
     """
     uri = absolute_uri(output, storage)
     job = existing_job(uri, storage)
-    vocabularies = {
-        name: _vocabulary(uri, name, fingerprint, storage) for name, fingerprint in job.vocabularies.items()
-    }
+    vocabularies = vocabularies_as_used(job, uri, storage)
     planned = read_plan(job.manifest.files, uri, storage)
     names = done_shards(uri, storage)
     done = [ref for ref in planned if ref.shard_id in names]
@@ -84,9 +82,16 @@ def open_labelled(output: str, storage: StorageOptions) -> LabelledOutput:
     return LabelledOutput(public_uri(output), uri, storage, job, vocabularies, planned, done)
 
 
-def _vocabulary(output: str, name: str, fingerprint: str, storage: StorageOptions) -> Vocabulary:
-    uri = join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
-    vocabulary = load_vocabulary(uri, storage)
-    if vocabulary.fingerprint != fingerprint:
-        raise OutputError(f"{public_uri(uri)}: was changed after the labels were made; put the original back")
-    return vocabulary
+def vocabularies_as_used(job: JobRecord, output: str, storage: StorageOptions) -> dict[str, Vocabulary]:
+    """The vocabularies of an output by name, in the job's order.
+
+    Raises:
+        VocabularyError: one cannot be read. OutputError: one was changed since.
+    """
+    found: dict[str, Vocabulary] = {}
+    for name, fingerprint in job.vocabularies.items():
+        uri = join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
+        found[name] = load_vocabulary(uri, storage)
+        if found[name].fingerprint != fingerprint:
+            raise OutputError(f"{public_uri(uri)}: was changed after the labels were made; put the original back")
+    return found

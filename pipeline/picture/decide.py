@@ -56,7 +56,8 @@ def decide(undecided: Undecided, vocabulary: Vocabulary) -> Decision:
 
     A pixel keeps its winner's class c if its cell's confidence is at least `min_confidence` of c and the
     margin at least `min_margin` of c, else it is ignored. A distractor counts as the class it becomes, whose
-    thresholds then hold, or is ignored.
+    thresholds then hold, or is ignored. Then labels are rolled up to the vocabulary's level; the pixels of a parent
+    keep the confidence with which a child won them.
     """
     mask, is_present = _decided_mask(undecided, vocabulary)
     counts = _histograms(mask, is_present, undecided)
@@ -104,7 +105,7 @@ def _threshold_tables(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray, n
     target = np.full(n_codes, vocabulary.ignore_id, mask_dtype(vocabulary))
     min_confidence, min_margin = np.zeros(n_codes, np.uint8), np.zeros(n_codes, np.uint8)
     for each in vocabulary.classes:
-        target[n_distractors + each.id] = each.id
+        target[n_distractors + each.id] = vocabulary.labels[each.id]
         min_confidence[n_distractors + each.id] = lowest_level(each.min_confidence)
         min_margin[n_distractors + each.id] = lowest_level(each.min_margin)
     for k, distractor in enumerate(sorted_distractors(vocabulary)):

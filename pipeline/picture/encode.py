@@ -2,32 +2,36 @@
 
 import io
 import zlib
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from pipeline.picture.decide import Decision, decide
-from pipeline.picture.evidence import encode_evidence
+from pipeline.picture.evidence import WithRunnerUp, encode_evidence
 from schemas.errors import PictureError
 from schemas.labels import FAILED, LABELLED, LabelRow
 from schemas.manifest import ManifestRow, public_uri
 from schemas.vocabulary import Vocabulary
 
-if TYPE_CHECKING:  # torch stays out of the driver, and re-deciding needs none
-    from escnet.scoring import Segmentation
+
+class Segmented(WithRunnerUp, Protocol):
+    """A picture before any threshold: `escnet.scoring.Segmentation`, or the same read back from its label row."""
+
+    @property
+    def entropy_mean(self) -> float: ...
 
 
-def encode_picture(row: ManifestRow, vocabulary: Vocabulary, segmentation: "Segmentation") -> LabelRow:
+def encode_picture(row: ManifestRow | LabelRow, vocabulary: Vocabulary, segmentation: Segmented) -> LabelRow:
     """Decide the labels of a segmented picture and make its row."""
     return encode_decided(row, vocabulary, segmentation, decide(segmentation, vocabulary))
 
 
 def encode_decided(
-    row: ManifestRow, vocabulary: Vocabulary, segmentation: "Segmentation", decision: Decision
+    row: ManifestRow | LabelRow, vocabulary: Vocabulary, segmentation: Segmented, decision: Decision
 ) -> LabelRow:
     """The row of a picture whose labels are decided. Width and height are those of the picture as seen."""
-    height, width = segmentation.size_hw
+    height, width = segmentation.winner.shape
     return LabelRow(
         image_id=row.image_id,
         uri=public_uri(row.uri),

@@ -116,10 +116,11 @@ def decode_evidence(data: bytes, mask: np.ndarray, vocabulary: Vocabulary) -> Un
 
 
 def _hides_its_winner(mask: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-    """(H, W) bool: ignored, or of a class that a distractor may have become."""
+    """(H, W) bool: ignored, or of a class that distractors or other classes may have become."""
     hides = np.zeros(vocabulary.ignore_id + 1, bool)
     hides[vocabulary.ignore_id] = True
-    hides[[each.becomes for each in vocabulary.distractors if each.becomes is not None]] = True
+    hides[[vocabulary.labels[each.becomes] for each in vocabulary.distractors if each.becomes is not None]] = True
+    hides[list(vocabulary.rolled_up.values())] = True
     return hides[mask]
 
 

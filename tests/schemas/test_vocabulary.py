@@ -156,3 +156,47 @@ def test_a_vocabulary_in_which_nothing_competes_is_refused():
     classes = [{"name": "a", "prompts": [], "parent": "b"}, {"name": "b", "prompts": [], "parent": "c"},
                {"name": "c", "prompts": []}]  # fmt: skip
     assert "has no prompts" in message_of(*classes)
+
+
+FAMILY = (
+    {"id": 0, "name": "oak", "parent": "tree"},
+    {"id": 1, "name": "tree", "parent": "plant"},
+    {"id": 5, "name": "plant", "prompts": []},
+    {"id": 7, "name": "road"},
+)
+
+
+@pytest.mark.parametrize(
+    ("level", "labels"),
+    [
+        ("leaf", {0: 0, 1: 1, 5: 5, 7: 7}),
+        ("parent", {0: 1, 1: 5, 5: 5, 7: 7}),
+        ("top", {0: 5, 1: 5, 5: 5, 7: 7}),
+    ],
+)
+def test_labels_are_rolled_up_to_the_level(level, labels):
+    assert vocabulary(*FAMILY, level=level).labels == labels
+    assert vocabulary(*FAMILY).at_level(level) == vocabulary(*FAMILY, level=level)
+
+
+def test_the_fingerprint_names_where_labels_are_rolled_up_to():
+    levels = [vocabulary(*FAMILY, level=level).fingerprint for level in ("leaf", "parent", "top")]
+    assert len(set(levels)) == 3
+    moved = [{**FAMILY[0], "parent": "road"}, *FAMILY[1:]]
+    assert vocabulary(*moved).fingerprint == levels[0]
+    assert vocabulary(*moved, level="top").fingerprint != levels[2]
+    flat = vocabulary({"id": 0, "name": "oak"})
+    assert flat.at_level("top").fingerprint == flat.fingerprint  # where it changes nothing
+
+
+def test_the_wording_is_what_the_network_sees():
+    first = Vocabulary.model_validate(FULL)
+    classes = [
+        {"id": 3, "name": "cars", "prompts": ["car", "taxi"]},
+        {"id": 0, "name": "x", "prompts": ["tarmac", "asphalt"]},
+    ]
+    more = {"templates": FULL["templates"][::-1], "distractors": ["toy car", "bonnet", "road"], "ignore_id": 65535}
+    same = Vocabulary.model_validate({"name": "other", "classes": classes, **more})
+    assert same.wording == first.wording
+    assert Vocabulary.model_validate({**FULL, "templates": ["a {}"]}).wording != first.wording
+    assert Vocabulary.model_validate({**FULL, "distractors": ["bonnet"]}).wording != first.wording

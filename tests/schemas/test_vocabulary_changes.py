@@ -27,6 +27,7 @@ def changed(number, **change):
         (words(templates=("{}",)), "other templates"),
         (words(distractors=["sky"]), "other distractors"),
         (words(ignore_id=65535), "ignore_id 255 there, 65535 now"),
+        (words(changed(1, parent="cow"), level="top"), "level leaf there, top now"),
     ],
 )
 def test_what_changes_labels_is_named(new, said):
@@ -38,3 +39,9 @@ def test_what_changes_no_label_is_not():
     other = words(changed(0, color=[1, 2, 3], heldout=True)[::-1], description="other")
     assert vocabulary_changes(words(), other) == ""
     assert other.fingerprint == words().fingerprint
+
+
+def test_other_parents_count_only_where_labels_are_rolled_up():
+    here, there = changed(1, parent="cow"), changed(1, parent="hen")
+    assert vocabulary_changes(words(here), words(there)) == ""
+    assert vocabulary_changes(words(here, level="parent"), words(there, level="parent")) == "other parents"

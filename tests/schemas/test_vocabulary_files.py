@@ -103,6 +103,7 @@ MISTAKES = [
     ("a.yaml", "classes:\n- b\n- name: a\n  prompts: []\n", 4, "has no prompts"),
     ("a.yaml", "templates: [a photo]\nclasses: [a]", 1, "exactly one {}"),
     ("a.yaml", "classes: [a]\ntemplates: []\n", 2, "found an empty list"),
+    ("a.yaml", "classes: [a]\nlevel: root\n", 2, "level: found 'root'; expected leaf, parent or top"),
     ("a.yaml", "classes:\n- name: a\n  parent: b\n", 3, "no class is named 'b'"),
     ("a.yaml", "classes: [tree]\ndistractors:\n- prompt: x\n  becomes: tre\n", 4, "did you mean 'tree'?"),
     ("a.yaml", "classes: [tree]\ndistractors:\n- x\n- {becomes: 0}\n", 4, "distractor 2, prompts: missing"),

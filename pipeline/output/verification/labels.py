@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -117,15 +116,6 @@ class LabelChecker:
             return None
         return rows
 
-    def _identity(self, ref: ShardRef) -> dict[str, Any]:
-        return {
-            "model": self.job.model.fingerprint,
-            "options": self.job.options.model_dump(),
-            "shard_id": ref.shard_id,
-            "vocabulary": ref.vocabulary,
-            "vocabulary_fingerprint": self.job.vocabularies[ref.vocabulary],
-        }
-
     def _check_metadata(self, ref: ShardRef, metadata: pq.FileMetaData, found: LabelCheck) -> ShardTotals:
         """Compare what the footer says with job and plan; the totals in it."""
 
@@ -135,7 +125,7 @@ class LabelChecker:
         footer = footer_of(metadata, self._uri(found))
         totals = footer_totals(footer, self._uri(found))
         said = {key: value for key, value in footer.items() if key not in ("totals", "schema_version")}
-        expected = self._identity(ref)
+        expected = self.job.footer_of(ref)
         for key in sorted({*said, *expected}):
             if said.get(key) != expected.get(key):
                 differs(f"{key} {shown(said.get(key))} in the footer", f"{shown(expected.get(key))}, as in the job")
@@ -180,7 +170,7 @@ class LabelChecker:
                 found.findings.append(Finding(found.name, fault.found, fault.expected, REDO, image_id))
 
     def _compare_bytes(self, ref: ShardRef, labels: list[LabelRow], data: bytes, found: LabelCheck) -> None:
-        written = label_file_bytes(labels, self._identity(ref))
+        written = label_file_bytes(labels, self.job.footer_of(ref))
         if written == data:
             return
         n = min(len(written), len(data))

@@ -79,6 +79,18 @@ def test_the_scores_of_an_output_are_those_of_its_pixels(output, tmp_path):
     }
 
 
+@pytest.mark.usefixtures("output")  # for the masks
+def test_labels_that_are_rolled_up_are_compared_with_ground_truth_that_is_rolled_up(tmp_path):
+    classes = [each.model_dump() | {"parent": {2: "sky", 7: "ship"}.get(each.id)} for each in WORDS.classes]
+    parents = Vocabulary(name="words", classes=classes, distractors=WORDS.distractors, level="parent")
+    write_output(str(tmp_path / "parents"), {"words": ANSWERS}, [parents])
+    found = evaluate(str(tmp_path / "parents"), str(tmp_path / "masks")).as_json()
+    # a/1: the sea that is ignored is missing, all of the rest is sky. a/2: the ship under the dune is right now.
+    assert [(each["id"], each["accuracy"], each["pixels"]) for each in found["per_class"]] == [
+        (0, 7 / 20, 20), (2, None, 0), (7, None, 0), (9, 1.0, 4),
+    ]  # fmt: skip
+
+
 def test_calibration_judges_winners_before_thresholds_and_knows_no_failed_pictures(output, tmp_path):
     found = evaluate(output, str(tmp_path / "masks")).as_json()
     # 0.8: six of seven right. 0.4: the sea below its threshold, all eight right. 1.0: three of eight; fog is wrong.

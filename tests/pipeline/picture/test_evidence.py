@@ -59,7 +59,7 @@ def words_of(n_classes: int, threshold: float = 0.5, step: int = 1) -> Vocabular
 
 @st.composite
 def vocabularies(draw: st.DrawFn) -> tuple[Vocabulary, Vocabulary]:
-    """Two vocabularies that differ in thresholds and in what distractors become."""
+    """Two vocabularies that differ in thresholds, in what distractors become, and in what classes are rolled up to."""
     ids = draw(st.lists(st.sampled_from([0, 1, 2, 50, 254, 255, 4000]), min_size=1, max_size=4, unique=True))
     n_distractors = draw(st.integers(0, 3))
 
@@ -68,9 +68,12 @@ def vocabularies(draw: st.DrawFn) -> tuple[Vocabulary, Vocabulary]:
             {"id": k, "name": f"class {k}", "min_confidence": draw(FRACTIONS), "min_margin": draw(FRACTIONS)}
             for k in ids
         ]
+        for k, each in enumerate(classes[1:]):
+            each["parent"] = draw(st.sampled_from([None, *(other["name"] for other in classes[: k + 1])]))
         becomes = st.one_of(st.none(), st.sampled_from(ids))
         distractors = [{"prompts": [f"distractor {k}"], "becomes": draw(becomes)} for k in range(n_distractors)]
-        return Vocabulary(name="test", classes=classes, distractors=distractors)
+        level = draw(st.sampled_from(["leaf", "parent", "top"]))
+        return Vocabulary(name="test", classes=classes, distractors=distractors, level=level)
 
     return one(), one()
 
