@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from pipeline.output import FOOTER_THREADS, absolute_uri, done_shards, storing
 from pipeline.output.files import existing_job
-from pipeline.output.label_files import read_columns, read_some_rows
+from pipeline.output.label_files import read_columns, read_rows, read_some_rows
+from pipeline.output.overrides import Overrides
 from pipeline.output.plan import read_plan
 from pipeline.storage import StorageOptions, join
 from pipeline.vocabularies import load_vocabulary
@@ -17,6 +18,7 @@ from schemas.job import JobRecord, ShardRef
 from schemas.labels import LabelRow
 from schemas.layout import LABELS_FOLDER, VOCABULARIES_FOLDER
 from schemas.manifest import public_uri
+from schemas.overrides import corrected
 from schemas.vocabulary import Vocabulary
 
 
@@ -30,6 +32,7 @@ class LabelledOutput:
         vocabularies: those of the job, as used, by name.
         planned: all shards, in manifest order.
         done: those of them whose label file is there, likewise.
+        overrides: corrections by people. They are in the rows; columns are the model's.
     """
 
     name: str
@@ -39,6 +42,7 @@ class LabelledOutput:
     vocabularies: dict[str, Vocabulary]
     planned: list[ShardRef]
     done: list[ShardRef]
+    overrides: Overrides
 
     def columns(self, ref: ShardRef, columns: Sequence[str]) -> pa.Table:
         """Some columns of a done shard; of the others nothing is read."""
@@ -57,7 +61,22 @@ class LabelledOutput:
         """The label rows of a done shard, or those at some positions, with their position; few are held at a time."""
         uri = self._label_file(ref)
         with storing(uri):
-            yield from read_some_rows(uri, self.storage, range(ref.n_rows) if positions is None else positions)
+            found = read_some_rows(uri, self.storage, range(ref.n_rows) if positions is None else positions)
+            yield from ((position, self._corrected(row)) for position, row in found)
+
+    def all_rows(self, ref: ShardRef, columns: Sequence[str]) -> list[LabelRow]:
+        """All rows of a done shard, with these of their optional columns; corrected rows have all of theirs."""
+        uri = self._label_file(ref)
+        with storing(uri):
+            return [self._corrected(row) for row in read_rows(uri, self.storage, columns)]
+
+    def is_corrected(self, ref: ShardRef, image_id: str) -> bool:
+        """Has a person put a mask in place of the model's?"""
+        return (ref.vocabulary, image_id) in self.overrides
+
+    def _corrected(self, row: LabelRow) -> LabelRow:
+        override = self.overrides.get(row.vocabulary, row.image_id) if len(self.overrides) else None
+        return row if override is None else corrected(row, override)
 
     def _label_file(self, ref: ShardRef) -> str:
         return join(self.uri, f"{LABELS_FOLDER}/{ref.shard_id}.parquet")
@@ -79,7 +98,7 @@ def open_labelled(output: str, storage: StorageOptions) -> LabelledOutput:
         raise OutputError(
             f"{public_uri(uri)}: none of its {len(planned):,} shards is labelled yet; run `escnet annotate` first"
         )
-    return LabelledOutput(public_uri(output), uri, storage, job, vocabularies, planned, done)
+    return LabelledOutput(public_uri(output), uri, storage, job, vocabularies, planned, done, Overrides(uri, storage))
 
 
 def vocabularies_as_used(job: JobRecord, output: str, storage: StorageOptions) -> dict[str, Vocabulary]:

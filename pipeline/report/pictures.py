@@ -53,7 +53,7 @@ def embed_pictures(labels: LabelledOutput, picks: Sequence[Pick]) -> list[dict[s
     def embed(job: tuple[Pick, ManifestRow, LabelRow]) -> tuple[Pick, dict[str, Any]]:
         pick, planned, row = job
         with budget.take((row.width or 0) * (row.height or 0)):
-            return pick, _embed(planned, row, labels)
+            return pick, _embed(pick, planned, row, labels)
 
     with Progress(len(picks)) as progress, ThreadPoolExecutor(_THREADS) as pool:
         progress.say(f"fetching {len(picks):,} pictures again")
@@ -73,7 +73,7 @@ def _by_shard(labels: LabelledOutput, picks: Sequence[Pick]) -> Iterator[list[tu
         yield [(of_shard[k], planned[k], row) for k, row in labels.rows(ref, of_shard)]
 
 
-def _embed(planned: ManifestRow, row: LabelRow, labels: LabelledOutput) -> dict[str, Any]:
+def _embed(pick: Pick, planned: ManifestRow, row: LabelRow, labels: LabelledOutput) -> dict[str, Any]:
     vocabulary = labels.vocabularies[row.vocabulary]
     position = {each.id: k for k, each in enumerate(vocabulary.classes)}
     size_hw = (row.height or 1, row.width or 1)
@@ -84,6 +84,7 @@ def _embed(planned: ManifestRow, row: LabelRow, labels: LabelledOutput) -> dict[
         "vocabulary": list(labels.vocabularies).index(row.vocabulary),
         "size": [size_hw[1], size_hw[0]],
         "shown": [shown_hw[1], shown_hw[0]],
+        "corrected": labels.is_corrected(pick.ref, row.image_id),
         "confidence_mean": row.confidence_mean,
         "ignored_fraction": row.ignored_fraction,
         "classes": [

@@ -84,7 +84,7 @@ def _candidates(labels: LabelledOutput, n: int) -> tuple[Pool, int]:
         for ref, table in labels.each_columns(labels.done, COLUMNS):
             scores = score_shard(table, rarity[ref.vocabulary])
             names = {each.id: each.name for each in labels.vocabularies[ref.vocabulary].classes}
-            _offer(pool, ref, table["image_id"].to_pylist(), scores, names)
+            _offer(pool, labels, ref, table["image_id"].to_pylist(), scores, names)
             n_labelled += len(scores.position)
             n_done += ref.n_rows
             progress.update(n_done, 0, is_loading=False)
@@ -112,11 +112,21 @@ def _rarities(labels: LabelledOutput, progress: Progress) -> dict[str, dict[int,
     return {name: rarities(counts, n_labelled[name]) for name, counts in pictures.items()}
 
 
-def _offer(pool: Pool, ref: ShardRef, image_ids: Sequence[str], scores: ShardScores, names: dict[int, str]) -> None:
+def _offer(
+    pool: Pool,
+    labels: LabelledOutput,
+    ref: ShardRef,
+    image_ids: Sequence[str],
+    scores: ShardScores,
+    names: dict[int, str],
+) -> None:
+    """Offer the pictures of a shard, but for those that a person has corrected already."""
     keys = [(ref.vocabulary, class_id) for class_id in (*scores.class_ids.tolist(), _IGNORE)]
     own = scores.unsure + scores.rare + scores.odd
     for k in np.flatnonzero(own >= pool.lowest).tolist():
         position = int(scores.position[k])
+        if labels.is_corrected(ref, image_ids[position]):
+            continue
         present = np.flatnonzero(scores.histogram[k])
         shares = tuple((keys[c], float(scores.histogram[k, c])) for c in present.tolist())
         pool.offer(

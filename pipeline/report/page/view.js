@@ -104,6 +104,7 @@ function card(number, numbers) {
     element("span", { className: "name", textContent: picture.id, title: picture.id }),
     element("span", { className: "small", textContent: confidence }),
     element("span", { className: "small ignored", textContent: `${percent(picture.ignored_fraction)} ignored` }));
+  if (picture.corrected) caption.append(element("span", { className: "small", textContent: "corrected by a person" }));
   if (picture.note) caption.append(element("span", { className: "small note", textContent: picture.note }));
   return element("figure", { className: views.length > 1 ? "card three" : "card" }, open, caption);
 }
@@ -131,7 +132,7 @@ function showViewer(number, numbers) {
     swatch.style.background = cssColor(words.classes[position].color);
     const link = element("a", { href: `#class/${picture.vocabulary}/${words.classes[position].id}` }, swatch, words.classes[position].name);
     link.addEventListener("click", () => by("viewer").close());
-    return element("li", {}, link, element("span", { className: "small", textContent: `${percent(fraction)}, ${mean.toFixed(2)}` }));
+    return element("li", {}, link, element("span", { className: "small", textContent: mean === null ? percent(fraction) : `${percent(fraction)}, ${mean.toFixed(2)}` }));
   }));
   if (!by("viewer").open) by("viewer").showModal();
 }

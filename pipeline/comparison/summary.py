@@ -1,0 +1,52 @@
+"""What a comparison says on a terminal."""
+
+from pipeline.comparison import Comparison
+from pipeline.comparison.counts import ClassAgreement
+from schemas.errors import one_line
+
+_SHOWN = 10  # classes and pictures
+
+_COUNTS = (
+    ("n_only_first", "only in the first"),
+    ("n_only_second", "only in the second"),
+    ("n_failed_first", "failed in the first alone"),
+    ("n_failed_second", "failed in the second alone"),
+    ("n_failed_both", "failed in both"),
+    ("n_other_size", "of another size in each"),
+)
+
+
+def comparison_lines(found: Comparison) -> list[str]:
+    """The agreement, the classes that agree least and what they become, and the pictures that differ most."""
+    classes = found.classes
+    labelled = found.labelled_agreement
+    lines = [
+        f"{found.n_compared:,} pictures compared: {found.first} and {found.second}",
+        f"  pixel agreement  {found.pixel_agreement:.3f}  of {found.n_pixels:,} pixels",
+        f"  where labelled   {'-' if labelled is None else f'{labelled:.3f}'}  of the pixels that neither ignores",
+        f"  ignored          {found.ignored(0):.1%} in the first, {found.ignored(1):.1%} in the second",
+    ]
+    if classes:
+        mean = sum(each.iou for each in classes) / len(classes)
+        lines.insert(3, f"  mean IoU         {mean:.3f}  of {len(classes):,} class names that occur in either")
+    said = [f"{getattr(found, name):,} {text}" for name, text in _COUNTS if getattr(found, name)]
+    if said:
+        lines.append(f"  left out         {', '.join(said)}")
+    lines += _class_lines(classes[:_SHOWN])
+    lines += ["", "Pictures that differ most, by agreement:"]
+    lines += [f"  {value:.3f}  {image_id}" for image_id, value in found.worst[:_SHOWN]]
+    return list(map(one_line, lines))
+
+
+def _class_lines(classes: list[ClassAgreement]) -> list[str]:
+    if not classes:
+        return []
+    width = max(len("CLASS"), *(len(each.name) for each in classes))
+    lines = ["", f"  {'CLASS'.ljust(width)}    IOU  IN THE SECOND ALSO"]
+    for each in classes:
+        total = max(1, each.pixels[0])
+        others = ", ".join(f"{name or 'ignored'} {n / total:.0%}" for name, n in each.becomes.items())
+        lines.append(
+            f"  {each.name.ljust(width)}  {each.iou:.3f}  {others or ('-' if each.pixels[0] else 'not in the first')}"
+        )
+    return lines

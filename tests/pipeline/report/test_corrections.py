@@ -1,0 +1,60 @@
+"""A mask that a person put in place of the model's is what is looked at."""
+
+import io
+import json
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.comparison import compare
+from pipeline.output.overrides import mask_classes, write_overrides
+from pipeline.report import write_report
+from pipeline.selection import select
+from pipeline.show import show
+from pipeline.storage import StorageOptions
+from schemas.overrides import Override
+from tests.pipeline.report.output import WORDS, write_pictures
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    """The output as the model made it, and one in which a person says that a.png is all sky."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "person").mkdir()
+    before, after = write_pictures(tmp_path / "model"), write_pictures(tmp_path / "person")
+    mask = np.full((24, 32), 9, np.uint8)
+    png = io.BytesIO()
+    Image.fromarray(mask).save(png, "PNG")
+    classes, ignored = mask_classes(mask, WORDS)
+    write_overrides(
+        [Override("a.png", "words", 32, 24, png.getvalue(), classes, ignored, "ann", datetime.now(UTC), "x")],
+        after,
+        StorageOptions(),
+    )
+    return before, after
+
+
+def test_show_draws_it(outputs, tmp_path):
+    show(outputs[1], "a.png", str(tmp_path / "x.png"), view="labels")
+    assert np.asarray(Image.open(tmp_path / "x.png"))[3, 28].tolist() == [90, 200, 250]
+
+
+def test_the_report_shows_it_and_says_so(outputs, tmp_path):
+    write_report(outputs[1], str(tmp_path / "r.html"))
+    data = json.loads(re.search(r'id="data">(.*?)</script>', (tmp_path / "r.html").read_text(), re.S)[1])
+    shown = {picture["id"]: picture for picture in data["pictures"]}
+    assert (shown["a.png"]["corrected"], shown["d.png"]["corrected"]) == (True, False)
+    assert (shown["a.png"]["codes"], shown["a.png"]["classes"]) == ([2], [[2, 1.0, None]])
+    assert shown["a.png"]["confidence"] is None
+
+
+def test_a_comparison_sees_it(outputs):
+    assert compare(*outputs).worst[0] == ("a.png", 0.0)
+
+
+def test_select_leaves_it_out(outputs, tmp_path):
+    n_chosen = [select(each, 10, str(tmp_path / f"{k}.parquet")).n_chosen for k, each in enumerate(outputs)]
+    assert n_chosen == [5, 4]
