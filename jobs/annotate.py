@@ -31,14 +31,18 @@ The same command again goes on where it stopped. Exit codes: 0 done, 3 done but 
 
 def _read_job_file(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
     """Let the file's keys stand in for options that the command line leaves out."""
-    if path is None:
-        return
+    if path is not None:
+        ctx.default_map = {**(ctx.default_map or {}), **options_in(path)}
+
+
+def options_in(job_file: str) -> dict[str, Any]:
+    """The options of `escnet annotate` that a job file sets, by their Python names."""
     from pipeline.annotation.job_files import read_job_file
 
-    options = [option for option in ctx.command.params if option.name != "job"]
+    options = [option for option in annotate.params if option.name != "job"]
     names = [option.name for option in options if option.name]
     flags = [option.name for option in options if isinstance(option, click.Option) and option.is_flag]
-    ctx.default_map = {**(ctx.default_map or {}), **read_job_file(path, names, flags)}
+    return read_job_file(job_file, names, flags)
 
 
 @click.command(epilog=EPILOG)

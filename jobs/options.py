@@ -98,3 +98,16 @@ def placement(command: Callable) -> Callable:
     for option in reversed(_PLACEMENT):
         command = option(command)
     return command
+
+
+def dashboard(*, required: bool) -> Callable:
+    """The dashboard's address, under a name of its own: `address` is what a driver connects to."""
+    default = "" if required else " [default: where the job, or the last one, was sent]"
+    return click.option(
+        "--address",
+        "dashboard",
+        metavar="ADDR",
+        required=required,
+        envvar="RAY_API_SERVER_ADDRESS",
+        help=f"Http address of the cluster's dashboard, such as http://HEAD:8265.{default}",
+    )

@@ -172,7 +172,7 @@ def ray_cluster(address: str | None) -> Iterator[list[Node]]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is not None:
-        _bring_token()
+        bring_token()
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -215,7 +215,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_TIMEOUT_S).close()
 
 
-def _bring_token() -> None:
+def bring_token() -> None:
     """Show a token that is at hand to any cluster, as Ray does by itself for `auto` alone; an open one ignores it."""
     has_token = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     if has_token or Path("~/.ray/auth_token").expanduser().is_file():

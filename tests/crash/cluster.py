@@ -4,7 +4,7 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +25,13 @@ _SOONER = {"RAY_health_check_period_ms": "1000", "RAY_health_check_initial_delay
 
 @dataclass
 class Cluster:
-    """`address` is what a driver connects to, with `environment` in its own. `folder` is for Ray's sockets and logs."""
+    """`address` is what a driver connects to, with `environment` in its own. `folder` is for Ray's sockets and logs.
+
+    `dashboard` is the address for job submission, where the cluster was started with one.
+    """
 
     address: str
+    dashboard: str
     folder: Path
     logs: Path
     environment: Mapping[str, str]
@@ -46,11 +50,14 @@ class Cluster:
             self._lose(node, pause_s=0.0)
         for _ in [due for due in self._joins_at if due <= time.monotonic()]:
             self._joins_at.remove(min(self._joins_at))
-            self._start_node()
+            self.start_node()
 
     def full_nodes(self) -> list[Popen[bytes]]:
         """Nodes, without the head, that have an actor."""
-        return [node for node in self.nodes if _actors(node)]
+        return [node for node in self.nodes if self.actors_of(node)]
+
+    def actors_of(self, node: Popen[bytes]) -> list[psutil.Process]:
+        return _actors(node)
 
     def actors(self) -> list[psutil.Process]:
         """All actors, in the order of their process ids."""
@@ -66,28 +73,39 @@ class Cluster:
         self.nodes.remove(node)
         self._joins_at.append(time.monotonic() + pause_s)
 
-    def _start_node(self) -> None:
+    def start_node(self, *options: str) -> Popen[bytes]:
+        """Let a node join; `options` are further ones of `ray start`."""
         self._n_started += 1
         # A folder each, as on a machine each: two nodes that start in one at a time want sockets of the same name.
         command = [*_ray_start(), f"--address={self.address}", f"--temp-dir={self.folder / str(self._n_started)}"]
-        self.nodes.append(start(command, self.logs / f"node-{self._n_started}.log", self.environment))
+        node = start([*command, *options], self.logs / f"node-{self._n_started}.log", self.environment)
+        self.nodes.append(node)
+        return node
 
 
 @contextmanager
-def running_cluster(logs: Path, environment: Mapping[str, str]) -> Iterator[Cluster]:
-    """Start a cluster whose processes have `environment`; all of them are gone afterwards."""
-    (port,) = free_ports(1)
+def running_cluster(
+    logs: Path, environment: Mapping[str, str], *, labels: Sequence[str] = ("",) * N_NODES, has_dashboard: bool = False
+) -> Iterator[Cluster]:
+    """Start a cluster whose processes have `environment`; all of them are gone afterwards.
+
+    Args:
+        labels: of each node besides the head, "key=value" or "".
+        has_dashboard: for job submission. Then the head has no core, so that no actor goes there.
+    """
+    port, dashboard = free_ports(2)
     # Not below `logs`: the paths of Ray's sockets must not be long.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as session:
         # A token of its own: Ray listens on the network, and would else take the one that the user keeps in a file.
         environment = {**environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        head_only = ["--head", f"--port={port}", f"--temp-dir={session}/0", "--include-dashboard=false"]
+        head_only = ["--head", f"--port={port}", f"--temp-dir={session}/0", f"--include-dashboard={has_dashboard}"]
+        head_only += [f"--dashboard-port={dashboard}", "--num-cpus=0"] if has_dashboard else []
         head = start([*_ray_start(), *head_only], logs / "head.log", {**environment, **_SOONER})
-        cluster = Cluster(f"127.0.0.1:{port}", Path(session), logs, environment, head)
+        cluster = Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", Path(session), logs, environment, head)
         try:
             _wait_for_head(head, logs / "head.log")
-            for _ in range(N_NODES):
-                cluster._start_node()
+            for label in labels:
+                cluster.start_node(*([f"--labels={label}"] if label else []))
             yield cluster
         finally:
             for node in (*cluster.nodes, head):

@@ -1,0 +1,170 @@
+"""`escnet job` on a real cluster: a head without cores and two nodes of one core each, which come and go.
+
+What is submitted here labels with a stand-in for the model, all but one job, whose code travels as a user's does.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.crash.cluster import running_cluster
+from tests.crash.processes import ROOT, kill_tree
+from tests.e2e.braked_model import BRAKE_VARIABLE
+from tests.e2e.command import ESCNET, digests, escnet
+
+STAND_IN = f"""#!{sys.executable}
+import sys
+from functools import partial
+sys.path.insert(0, {str(ROOT)!r})
+import pipeline.annotation.annotate as place
+from tests.e2e import braked_model
+place.annotate = partial(place.annotate, load_segmenter=braked_model.load)
+from jobs.main import main
+main()
+"""
+WORDS = ("--vocabulary", "pascal-voc-20", "--model", "escnet-nano", "--views", "single")
+N_PICTURES = 120
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures, and beside them some of which one is none."""
+    folder = tmp_path_factory.mktemp("jobs")
+    for name, n_pictures in (("many", N_PICTURES), ("few", 4), ("bad", 3)):
+        (folder / name).mkdir()
+        for i in range(n_pictures):
+            Image.fromarray(np.random.default_rng(i).integers(0, 256, (24, 36, 3), np.uint8)).save(
+                folder / name / f"{i}.png"
+            )
+    (folder / "bad" / "text.png").write_text("no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(folder):
+    """Two nodes, and in the environment of this process what a user of the cluster has in his."""
+    stand_in = folder / "bin" / "escnet"
+    stand_in.parent.mkdir()
+    stand_in.write_text(STAND_IN)
+    stand_in.chmod(0o755)
+    path = f"{stand_in.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    logs = folder / "logs"
+    logs.mkdir()
+    environment = {"PATH": path, BRAKE_VARIABLE: str(folder / "brake")}
+    with running_cluster(logs, environment, labels=("zone=a", "zone=b"), has_dashboard=True) as cluster:
+        token = {name: cluster.environment[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {**token, "ESCNET_STATE": str(folder / "state")}.items():
+                patch.setenv(name, value)
+            yield cluster
+
+
+def wait_for(what, within_s=90.0):
+    """What `what` gives as soon as it is true."""
+    deadline = time.monotonic() + within_s
+    while not (found := what()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+    return found
+
+
+def submit(cluster, *arguments, code=0):
+    """Submit with the stand-in; gives the job's id."""
+    done = escnet("job", "submit", "--address", cluster.dashboard, "--code", "cluster", *arguments, code=code)
+    return re.search(r"Submitted (escnet-\S+) to", done.stdout)[1]
+
+
+def start_waiting(cluster, *arguments):
+    command = [ESCNET, "job", "submit", "--address", cluster.dashboard, *map(str, arguments), "--wait"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def n_done(output) -> int:
+    with suppress(FileNotFoundError):
+        return len(list((output / "labels").glob("*.parquet")))
+    return 0
+
+
+def test_a_job_loses_a_node_gains_one_is_stopped_and_goes_on(cluster, folder):
+    output = folder / "labels"
+    asked = (folder / "many", *WORDS, "--shard-size", 2, "--output", output, "--actors", 3)
+    (folder / "brake").touch()
+    job = submit(cluster, *asked)
+    assert re.fullmatch(r"escnet-pascal-voc-20-\d{8}-[a-z]{4}", job)
+    wait_for(lambda: n_done(output) >= 4)
+    assert f"{job}  RUNNING" in escnet("job", "list").stdout
+
+    lost = cluster.nodes[1]
+    kill_tree(lost)
+    cluster.nodes.remove(lost)
+    fresh = cluster.start_node("--labels=zone=c")
+    wait_for(lambda: cluster.actors_of(fresh))
+    before = n_done(output)
+    wait_for(lambda: n_done(output) >= before + 2)
+
+    assert escnet("job", "stop", job).stdout == f"{job}: STOPPED\n"
+    (folder / "brake").unlink()
+    kept = n_done(output)
+    assert 6 <= kept < N_PICTURES // 2
+    said = escnet("job", "logs", job).stdout
+    assert "waiting for 1 of 3 actors, each with 1 CPU and 0 GPU" in said
+    assert "a worker process died; what it had at hand is done again" in said
+    assert f"stopped; {kept} of {N_PICTURES // 2} shards are done and kept" in said
+    status = escnet("job", "status", job).stdout
+    assert status.startswith(f"{job}: STOPPED on {cluster.dashboard}")
+    assert f"shards:    {kept} of {N_PICTURES // 2} done" in status
+
+    (folder / "job.yaml").write_text(
+        f"sources: [{folder / 'many'}]\nvocabulary: pascal-voc-20\nmodel: escnet-nano\nviews: single\n"
+        f"shard-size: 2\noutput: {output}\naddress: auto\nactors: auto\n"
+    )
+    again = escnet(
+        "job", "submit", "--address", cluster.dashboard, "--code", "cluster", folder / "job.yaml", "--wait"
+    ).stdout
+    assert f"{kept} shards done before" in again
+    assert f"Done: {N_PICTURES} of {N_PICTURES} pictures are labelled" in again
+    escnet("verify", output)
+    done = escnet("job", "submit", "--address", cluster.dashboard, *asked).stdout
+    assert done == f"{output}: complete, {N_PICTURES} of {N_PICTURES} pictures are labelled\nNothing submitted.\n"
+
+
+def test_jobs_beside_each_other_go_where_they_were_told_and_end_with_their_own_exit_codes(cluster, folder):
+    few = (folder / "few", *WORDS, "--shard-size", 2)
+    sent = start_waiting(cluster, *few, "--output", folder / "sent", "--node-label", "zone=a")  # with its code
+    failing = start_waiting(
+        cluster, "--code", "cluster", folder / "bad", *WORDS, "--output", folder / "failing", "--max-failed", 0
+    )
+    hopeless = start_waiting(cluster, "--code", "cluster", *few, "--output", folder / "hopeless", "--cpus-per-actor", 7)
+    patient = submit(cluster, *few, "--output", folder / "patient", "--node-label", "zone=moon", "--wait-for-nodes")
+    said = [process.communicate(timeout=200)[0] for process in (sent, failing, hopeless)]
+    assert [process.returncode for process in (sent, failing, hopeless)] == [0, 3, 2], said
+    assert "Running entrypoint for job" in said[0]
+    assert "python -m jobs annotate --job job.yaml" in said[0]
+    assert "1 of 4 pictures failed, more than --max-failed 0 allows" in said[1]
+    assert "an actor with 7 CPU and 0 GPU fits no node: the cluster at auto has" in said[2]
+    asked = "waiting for 1 of 1 actors, each with 1 CPU and 0 GPU on a node labelled zone=moon"
+    wait_for(lambda: asked in escnet("job", "logs", patient).stdout, 60)
+    escnet("job", "stop", patient)
+    listed = escnet("job", "list").stdout
+    assert [listed.count(f"  {word} ") for word in ("SUCCEEDED", "FAILED", "STOPPED")] == [2, 2, 2], listed
+    assert len(digests(folder / "sent")) == 2
+
+
+def test_the_state_of_a_job_outlives_its_cluster(cluster, folder):
+    job = re.search(r"(escnet-\S+)  SUCCEEDED .*/labels\n", escnet("job", "list").stdout)[1]
+    kill_tree(cluster.head)
+    done = escnet("job", "status", job)
+    assert "no dashboard of a Ray cluster answers there" in done.stderr
+    assert f"pictures:  {N_PICTURES} of {N_PICTURES} done" in done.stdout
+    unknown = escnet("job", "status", "escnet-elsewhere", "--address", cluster.dashboard, code=2)
+    assert "no dashboard of a Ray cluster answers there" in unknown.stderr
+    elsewhere = escnet("job", "status", "escnet-elsewhere", "--output", folder / "labels")
+    assert f"pictures:  {N_PICTURES} of {N_PICTURES} done" in elsewhere.stdout
