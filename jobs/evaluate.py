@@ -18,6 +18,8 @@ Examples:
     escnet evaluate labels/ --ground-truth masks/
   A manifest with columns image_id and mask_uri, and the scores as JSON:
     escnet evaluate labels/ --ground-truth val.parquet --json scores.json
+  COCO panoptic annotations, whose PNGs lie in val/ or panoptic/ beside them; outlines too:
+    escnet evaluate labels/ --ground-truth val.json --boundaries
   A benchmark, as the papers measure it:
     escnet evaluate s3://bucket/labels/ --ground-truth s3://bucket/ade/val.parquet --protocol A-150
   One number for a script:
@@ -35,7 +37,7 @@ Examples:
     "--ground-truth",
     required=True,
     metavar="URI",
-    help="Manifest with a column `mask_uri`, or folder or prefix of masks named as the pictures.",
+    help="Manifest with a column `mask_uri`, folder or prefix of masks named as the pictures, or COCO panoptic .json.",
 )
 @click.option("--vocabulary", metavar="NAME", help="Which one, where OUTPUT has labels of several vocabularies.")
 @click.option(
@@ -43,6 +45,7 @@ Examples:
     type=click.Choice(list(PROTOCOLS)),
     help="Measure as this benchmark does, and refuse labels of another vocabulary.",
 )
+@click.option("--boundaries", is_flag=True, help="Score the outlines too (boundary F-score); takes longer.")
 @click.option("--allow-missing", is_flag=True, help="Leave pictures without a mask out, in place of an error.")
 @click.option(
     "--target-precision",
@@ -86,7 +89,9 @@ def evaluate(output: str, ground_truth: str, **asked: Any) -> None:
         calibration = calibrate(
             output, ground_truth, asked["calibrate"], model=asked["model"], overwrite=asked["overwrite"], **what
         )
-    found = evaluate_labels(output, ground_truth, target_precision=asked["target_precision"], **what)
+    found = evaluate_labels(
+        output, ground_truth, target_precision=asked["target_precision"], boundaries=asked["boundaries"], **what
+    )
     _report(found, calibration, asked["json_file"], options, overwrite=asked["overwrite"])
     if asked["write_vocabulary"] is not None:
         _write_vocabulary(found, asked["write_vocabulary"], options, overwrite=asked["overwrite"])

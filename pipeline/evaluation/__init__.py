@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from pipeline.evaluation.boundaries import BoundaryCounts
 from pipeline.evaluation.ground_truth import open_ground_truth
 from pipeline.evaluation.judge import Judge
 from pipeline.evaluation.labels import open_labels
@@ -43,6 +44,8 @@ class Evaluation:
         n_without_mask: left out for want of ground truth.
         n_unused_masks: masks of the ground truth that belong to no picture done.
         thresholds: fitted for the precision that was asked for, if one was.
+        confusion: true id, predicted id (None is none) and pixels, most pixels first.
+        boundary_f: by class id, if asked for; see `pipeline.evaluation.boundaries`.
     """
 
     output: str
@@ -58,6 +61,13 @@ class Evaluation:
     n_without_mask: int
     n_unused_masks: int
     thresholds: Thresholds | None = None
+    confusion: tuple[tuple[int, int | None, int], ...] = ()
+    boundary_f: dict[int, float] | None = None
+
+    @property
+    def mean_boundary_f(self) -> float | None:
+        """Over the classes that occur; None if it was not asked for."""
+        return sum(self.boundary_f.values()) / len(self.boundary_f) if self.boundary_f else None
 
     @property
     def miou_seen(self) -> float | None:
@@ -85,6 +95,7 @@ class Evaluation:
             "pixel_accuracy": scores.pixel_accuracy,
             "mean_accuracy": scores.mean_accuracy,
             "frequency_weighted_iou": scores.frequency_weighted_iou,
+            "boundary_f": self.mean_boundary_f,
             "ece": scores.ece,
             "ignored_fraction": scores.ignored_fraction,
             "n_classes": sum(each.pixels > 0 for each in scores.classes),
@@ -97,8 +108,10 @@ class Evaluation:
             "n_unused_masks": self.n_unused_masks,
             "per_class": [
                 {"id": each.id, "name": classes[each.id].name, **asdict(each), "heldout": classes[each.id].heldout}
+                | ({} if self.boundary_f is None else {"boundary_f": self.boundary_f.get(each.id)})
                 for each in scores.classes
             ],
+            "confusion": [{"truth": t, "predicted": p, "pixels": n} for t, p, n in self.confusion],
             "calibration": [asdict(each) for each in scores.calibration],
             **({} if self.thresholds is None else {"thresholds": self.thresholds.as_json()}),
         }
@@ -109,6 +122,7 @@ class _Tally:
     """What is known so far."""
 
     counts: PixelCounts
+    boundaries: BoundaryCounts
     halves: tuple[PrecisionTally, PrecisionTally]  # every other picture
     n_rows: int = 0
     n_pictures: int = 0
@@ -124,17 +138,20 @@ def evaluate(
     protocol: str | None = None,
     allow_missing: bool = False,
     target_precision: float | None = None,
+    boundaries: bool = False,
     storage: StorageOptions | None = None,
 ) -> Evaluation:
     """Compare the labels that an output has so far with ground truth.
 
     Args:
         output: what `escnet annotate` wrote, local or in object storage.
-        ground_truth: a manifest with `image_id` and `mask_uri`, or a folder or prefix of masks named as the pictures.
+        ground_truth: a manifest with `image_id` and `mask_uri`, a folder or prefix of masks named as the pictures, or
+            COCO panoptic annotations.
         vocabulary: name of one of the output's; may be left out if it has one.
         protocol: one of `pipeline.protocols.PROTOCOLS`.
         allow_missing: leave pictures without a mask out, in place of an error.
         target_precision: fit thresholds with which every class is right so often, in [0, 1].
+        boundaries: score the outlines too.
 
     Raises:
         InputError: an output, vocabulary or ground truth that cannot be used; names the file and what to do.
@@ -144,7 +161,7 @@ def evaluate(
     labels = open_labels(output, vocabulary, rules, storage)
     truth = open_ground_truth(ground_truth, storage)
     judge = Judge(output, labels.vocabulary, truth, protocol=rules, allow_missing=allow_missing, storage=storage)
-    tally = _tally(labels, judge, needs_levels=target_precision is not None)
+    tally = _tally(labels, judge, needs_levels=target_precision is not None, needs_boundaries=boundaries)
     if tally.n_pictures == 0:
         raise InputError(f"{truth.name}: has a mask for none of the {tally.n_rows:,} pictures; check the names")
     try:
@@ -165,6 +182,8 @@ def evaluate(
         n_without_mask=tally.n_without_mask,
         n_unused_masks=truth.n_unused,
         thresholds=None if target_precision is None else fit_thresholds(tally.halves, target_precision),
+        confusion=tuple(tally.counts.confusion()),
+        boundary_f=tally.boundaries.scores() if boundaries else None,
     )
 
 
@@ -174,20 +193,23 @@ def _protocol(name: str | None) -> Protocol | None:
     raise InputError(f"no protocol {name!r}{did_you_mean(name, PROTOCOLS)}; expected one of {', '.join(PROTOCOLS)}")
 
 
-def _tally(labels: Labels, judge: Judge, *, needs_levels: bool) -> _Tally:
+def _tally(labels: Labels, judge: Judge, *, needs_levels: bool, needs_boundaries: bool) -> _Tally:
     """Judge all pictures; a bar or lines on stderr say how far it is."""
     ids = [each.id for each in labels.vocabulary.classes]
-    tally = _Tally(PixelCounts(ids), (PrecisionTally(ids), PrecisionTally(ids)))
+    tally = _Tally(PixelCounts(ids, with_pairs=True), BoundaryCounts(ids), (PrecisionTally(ids), PrecisionTally(ids)))
     with Progress(labels.n_done) as progress, ThreadPoolExecutor(_THREADS) as pool:
         for shard in labels.shards:
             rows = labels.rows(shard)
-            judged = pool.map(partial(judge.counts_of, needs_levels=needs_levels), rows)
+            judged = pool.map(
+                partial(judge.counts_of, needs_levels=needs_levels, needs_boundaries=needs_boundaries), rows
+            )
             for row, found in zip(rows, judged, strict=True):
                 tally.n_rows += 1
                 if found is None:
                     tally.n_without_mask += 1
                 else:
                     tally.counts += found.pixels
+                    tally.boundaries += found.boundaries
                     tally.halves[tally.n_pictures % 2].add(found.levels)
                     tally.n_pictures += 1
                     tally.n_failed += row.status != LABELLED

@@ -21,7 +21,7 @@ from escnet.models import ResolvedModel, load_model, resolve_model
 from escnet.scoring import per_pixel, score
 from escnet.segmenter import Segmenter
 from escnet.text import CompiledVocabulary
-from pipeline.evaluation.ground_truth import GroundTruth, open_ground_truth, read_truth
+from pipeline.evaluation.ground_truth import GroundTruth, open_ground_truth
 from pipeline.evaluation.judge import classes_of_codes
 from pipeline.evaluation.labels import open_labels
 from pipeline.evaluation.scores import NO_CLASS, PixelCounts
@@ -203,7 +203,7 @@ class _Pictures:
     def _truth_of(self, row: ManifestRow, picture: np.ndarray) -> np.ndarray:
         uri = self._truth.mask_uri(row.image_id)
         assert uri is not None  # only rows with one are visited
-        return read_truth(
+        return self._truth.read(
             uri,
             self._labels.storage,
             self._labels.vocabulary,

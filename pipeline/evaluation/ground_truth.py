@@ -14,6 +14,7 @@ import numpy as np
 from PIL import PngImagePlugin, TiffImagePlugin
 from PIL.Image import Image
 
+from pipeline.evaluation.panoptic import PanopticFile, class_of_category, read_panoptic, read_segments
 from pipeline.evaluation.scores import NO_CLASS
 from pipeline.picture.fetch import fetch
 from pipeline.sources.listing import SourceSummary, find_files, suffix_of, suffix_of_uri
@@ -80,20 +81,69 @@ class GroundTruth:
             "add it, or leave such pictures out with --allow-missing"
         )
 
+    def read(
+        self,
+        uri: str,
+        options: StorageOptions,
+        vocabulary: Vocabulary,
+        *,
+        left_out_ids: Collection[int] = (),
+        size_hw: tuple[int, int] | None = None,
+    ) -> np.ndarray:
+        """The mask at one of the URIs; see `read_truth`."""
+        return read_truth(uri, options, vocabulary, left_out_ids=left_out_ids, size_hw=size_hw)
+
     @property
     def n_unused(self) -> int:
         """Masks that no picture has asked for."""
         return len(self._masks) - len(self._used)
 
 
+class PanopticTruth(GroundTruth):
+    """The masks of COCO panoptic annotations, by the pictures' names without suffix.
+
+    A category is the class of its name. Pixels without a segment, and those of categories without a class, are ignored.
+    """
+
+    def __init__(self, file: PanopticFile) -> None:
+        super().__init__(
+            file.uri, {_without_image_suffix(name): mask for name, mask in file.masks.items()}, is_folder=True
+        )
+        self._file = file
+
+    def read(
+        self,
+        uri: str,
+        options: StorageOptions,
+        vocabulary: Vocabulary,
+        *,
+        left_out_ids: Collection[int] = (),
+        size_hw: tuple[int, int] | None = None,
+    ) -> np.ndarray:
+        """Class ids of the vocabulary, and NO_CLASS; raises as `read_truth` does."""
+        classes = class_of_category(self._file.names, vocabulary, self.name)
+        segments = self._file.segments[uri]
+        known = [(s, classes[c]) for s, c in segments.tolist() if c in classes and classes[c] not in left_out_ids]
+        found = read_segments(uri, np.array(known, np.int64).reshape(-1, 2), options)
+        if size_hw is not None and found.shape != size_hw:
+            raise InputError(
+                f"{public_uri(uri)}: the mask is {_size_text(found.shape)}, but the picture's labels are "
+                f"{_size_text(size_hw)}"
+            )
+        return np.where(found < 0, NO_CLASS, found).astype(np.uint16)
+
+
 def open_ground_truth(uri: str, options: StorageOptions) -> GroundTruth:
-    """List the masks of a manifest (.parquet, .csv, .jsonl) with a column `mask_uri`, or of a folder or prefix.
+    """List the masks of a manifest (.parquet, .csv, .jsonl) with a column `mask_uri`, of a folder or prefix, or of COCO
+    panoptic annotations (.json).
 
     Raises:
         InputError: nothing there, no masks in it, or two masks for one picture.
     """
     if suffix_of_uri(uri) in _MANIFEST_SUFFIXES:
         return GroundTruth(uri, _masks_of_manifest(uri, options), is_folder=False)
+    if suffix_of_uri(uri) == ".json":
+        return PanopticTruth(read_panoptic(uri, options))
     place = locate(uri, options)
     try:
         info = None if place.is_http else find_info(uri, options)
@@ -101,7 +151,9 @@ def open_ground_truth(uri: str, options: StorageOptions) -> GroundTruth:
         raise storage_error(error, uri, InputError) from error
     if place.is_http or (info is not None and info["type"] != "directory") or (info is None and place.is_local):
         found = "not found" if info is None and place.is_local else "cannot be listed"
-        expected = "a folder of masks, or a manifest (.parquet, .csv, .jsonl) with a column mask_uri"
+        expected = (
+            "a folder of masks, or a manifest (.parquet, .csv, .jsonl) with a column mask_uri, or COCO panoptic .json"
+        )
         raise InputError(f"{public_uri(uri)}: {found}, expected {expected}")
     return GroundTruth(uri, _masks_of_folder(place.path if place.is_local else uri, options), is_folder=True)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.evaluation.ground_truth import GroundTruth, read_mask, read_truth
+from pipeline.evaluation.boundaries import BoundaryCounts
+from pipeline.evaluation.ground_truth import GroundTruth, read_mask
 from pipeline.evaluation.scores import NO_CLASS, PixelCounts
 from pipeline.evaluation.thresholds import LevelCounts
 from pipeline.picture.budget import PixelBudget
@@ -24,10 +25,11 @@ _BAND_PIXELS = 2**20  # counted at a time, so that a large picture needs no larg
 
 @dataclass(frozen=True)
 class PictureCounts:
-    """The pixels of one picture: as labelled, and by their winner's confidence, if that was asked for."""
+    """The pixels of one picture: as labelled, and, if asked for, by their winner's confidence, and its outlines."""
 
     pixels: PixelCounts
     levels: LevelCounts
+    boundaries: BoundaryCounts
 
 
 class Judge:
@@ -64,11 +66,14 @@ class Judge:
         if self._rolled_up is not None:
             self._class_of_code = self._rolled_up[self._class_of_code]
 
-    def counts_of(self, row: LabelRow, *, needs_levels: bool = False) -> PictureCounts | None:
+    def counts_of(
+        self, row: LabelRow, *, needs_levels: bool = False, needs_boundaries: bool = False
+    ) -> PictureCounts | None:
         """The pixels of one picture; None if it has no mask and may lack one. Those of a failed one are all wrong.
 
         Args:
             needs_levels: count by class and confidence too.
+            needs_boundaries: score the outlines too, which takes some time.
 
         Raises:
             InputError: no mask, or one that does not fit the picture or the vocabulary.
@@ -80,18 +85,27 @@ class Judge:
                 return None
             raise InputError(self._truth.missing(row.image_id))
         size_hw = (row.height, row.width) if row.height and row.width else None
-        counts = PictureCounts(PixelCounts([each.id for each in self._vocabulary.classes]), LevelCounts())
+        ids = [each.id for each in self._vocabulary.classes]
+        counts = PictureCounts(PixelCounts(ids, with_pairs=True), LevelCounts(), BoundaryCounts(ids))
         with self._budget.take(size_hw[0] * size_hw[1] if size_hw else 0):
-            truth = read_truth(uri, self._storage, self._vocabulary, left_out_ids=self._left_out_ids, size_hw=size_hw)
+            truth = self._truth.read(
+                uri, self._storage, self._vocabulary, left_out_ids=self._left_out_ids, size_hw=size_hw
+            )
             if self._rolled_up is not None:
                 truth = self._rolled_up[truth]
+            mask = None
             if row.status != LABELLED:
                 counts.pixels.update_missing(truth)
             else:
-                self._count_labelled(row, truth, counts, needs_levels=needs_levels)
+                mask = self._count_labelled(row, truth, counts, needs_levels=needs_levels)
+            if needs_boundaries:
+                counts.boundaries.update(None if mask is None else self._decided(mask), truth)
         return counts
 
-    def _count_labelled(self, row: LabelRow, truth: np.ndarray, counts: PictureCounts, *, needs_levels: bool) -> None:
+    def _count_labelled(
+        self, row: LabelRow, truth: np.ndarray, counts: PictureCounts, *, needs_levels: bool
+    ) -> np.ndarray:
+        """Add its pixels; returns the mask."""
         try:
             mask = read_mask(row.mask or b"", (truth.shape[0], truth.shape[1]))
         except ValueError as error:
@@ -99,7 +113,7 @@ class Judge:
         if row.evidence is None:
             for rows in _bands(mask):
                 counts.pixels.update(self._decided(mask[rows]), truth[rows])
-            return
+            return mask
         try:
             undecided = decode_evidence(row.evidence, mask, self._vocabulary)
         except OutputError as error:
@@ -111,6 +125,7 @@ class Judge:
             counts.pixels.update(self._decided(mask[rows]), truth[rows], winner, confidence)
             if needs_levels:
                 counts.levels.update(winner, truth[rows], confidence)
+        return mask
 
     def _damaged(self, row: LabelRow, reason: str) -> OutputError:
         return OutputError(f"{self._output}: labels of {row.image_id!r} cannot be used; {reason}")

@@ -6,6 +6,7 @@ square. The calibration error is that of Guo et al. 2017 (arXiv:1706.04599), eq.
 module knows numpy alone, so that a training loop can count as `escnet evaluate` does.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -83,15 +84,17 @@ class PixelCounts:
 
     Args:
         class_ids: the ids that count, each from 0 to 65534.
+        with_pairs: count which class is taken for which, too: as many numbers as there are such pairs.
     """
 
-    def __init__(self, class_ids: Sequence[int]) -> None:
+    def __init__(self, class_ids: Sequence[int], *, with_pairs: bool = False) -> None:
         n = len(class_ids)
         self.class_ids = tuple(class_ids)
         self.truth = np.zeros(n, np.int64)
         self.predicted = np.zeros(n + 1, np.int64)  # the last: no class
         self.correct = np.zeros(n, np.int64)
         self.by_confidence = np.zeros((2, _N_LEVELS), np.int64)  # all pixels, and right ones, by level
+        self.pairs: Counter[int] | None = Counter() if with_pairs else None  # by true * (n + 1) + predicted position
         self._index = _index_by_id(self.class_ids)
 
     def update(
@@ -126,6 +129,9 @@ class PixelCounts:
         self.truth += np.bincount(true, minlength=n)
         self.predicted += np.bincount(predicted, minlength=n + 1)
         self.correct += np.bincount(true[true == predicted], minlength=n)
+        if self.pairs is not None:
+            found, pixels = np.unique(true.astype(np.int64) * (n + 1) + predicted, return_counts=True)
+            self.pairs.update(dict(zip(found.tolist(), pixels.tolist(), strict=True)))
         if confidence is not None:
             levels = confidence[is_counted]
             is_right = true == (predicted if winner is None else self._index[winner[is_counted]])
@@ -149,7 +155,16 @@ class PixelCounts:
         for name in ("truth", "predicted", "correct", "by_confidence"):
             mine: np.ndarray = getattr(self, name)
             mine += getattr(other, name)
+        if self.pairs is not None and other.pairs is not None:
+            self.pairs.update(other.pairs)
         return self
+
+    def confusion(self) -> list[tuple[int, int | None, int]]:
+        """What was taken for what: true id, predicted id (None is no class) and pixels, most pixels first."""
+        ids = (*self.class_ids, None)
+        n = len(ids)
+        ordered = sorted((self.pairs or {}).items(), key=lambda pair: (-pair[1], pair[0]))
+        return [(self.class_ids[pair // n], ids[pair % n], pixels) for pair, pixels in ordered]
 
     def scores(self) -> Scores:
         """What has been counted so far.

@@ -21,6 +21,8 @@ def evaluation_lines(found: Evaluation) -> list[str]:
     lines = [f"{protocol}{pictures} compared with {found.ground_truth}, vocabulary {found.vocabulary.name}", ""]
     lines += _table(_score_rows(found))
     lines += ["", *_table(_class_rows(found))]
+    if mistakes := _mistakes(found):
+        lines += ["", *_table(mistakes)]
     if found.thresholds is not None:
         lines += ["", *_threshold_lines(found, found.thresholds)]
     notes = _notes(found)
@@ -37,6 +39,10 @@ def _score_rows(found: Evaluation) -> list[Row]:
     if heldout:
         rows.append(("mIoU seen", _score(found.miou_seen), _counted(len(occurring) - n_heldout, "class")))
         rows.append(("mIoU held-out", _score(found.miou_heldout), _counted(n_heldout, "class")))
+    weighted = "each class by its pixels in the ground truth"
+    rows.append(("weighted IoU", _score(scores.frequency_weighted_iou), weighted))
+    if found.boundary_f is not None:
+        rows.append(("boundary F-score", _score(found.mean_boundary_f), "outlines, within 0.75 % of the diagonal"))
     rows.append(("pixel accuracy", _score(scores.pixel_accuracy), _counted(scores.n_pixels, "pixel")))
     rows.append(("calibration error", _score(scores.ece), "0 is best: then confidence is how often it is right"))
     if scores.ignored_fraction:
@@ -54,6 +60,14 @@ def _class_rows(found: Evaluation) -> list[Row]:
     best = [_class_row(each, found) for each in ordered[:_SHOWN]]
     worst = [_class_row(each, found) for each in ordered[-_SHOWN:]]
     return [("BEST CLASSES", *columns), *best, ("WORST CLASSES", *columns), *worst]
+
+
+def _mistakes(found: Evaluation) -> list[Row]:
+    """What is taken for what most often."""
+    names = {each.id: each.name for each in found.vocabulary.classes}
+    wrong = [pair for pair in found.confusion if pair[0] != pair[1] and pair[1] is not None][:_SHOWN]
+    rows = [(names[t], names[p], _share(n / found.scores.n_pixels)) for t, p, n in wrong if p is not None]
+    return [("MISTAKEN", "FOR", "PIXELS"), *rows] if rows else []
 
 
 def _class_row(score: ClassScore, found: Evaluation) -> Row:

@@ -243,6 +243,7 @@ def test_what_is_said_shows_the_scores_and_the_classes(output, tmp_path):
         "  mIoU               0.324  4 of 4 classes: those in the ground truth",
         "  mIoU seen          0.182  3 classes",
         "  mIoU held-out      0.750  1 class",
+        "  weighted IoU       0.321  each class by its pixels in the ground truth",
         "  pixel accuracy     0.375  24 pixels",
         "  calibration error  0.443  0 is best: then confidence is how often it is right",
         "  ignored            54.2%  no class was sure enough; counted as wrong",
@@ -252,6 +253,10 @@ def test_what_is_said_shows_the_scores_and_the_classes(output, tmp_path):
         "  sky              0.545     0.600  41.7%      29.2%",
         "  sea              0.000     0.000  41.7%       0.0%",
         "  ship             0.000     0.000   4.2%       0.0%",
+        "",
+        "  MISTAKEN   FOR  PIXELS",
+        "  sky        sea    4.2%",
+        "  ship      sand    4.2%",
         "",
         "1 picture could not be labelled: all their pixels count as wrong.",
     ]
@@ -267,7 +272,12 @@ def test_of_many_classes_the_best_and_the_worst_are_shown(tmp_path):
     write_output(str(tmp_path / "out"), {"many": {"a.jpg": Answer(winner)}}, [words])
     save_mask(tmp_path / "masks" / "a.png", truth)
     lines = evaluation_lines(evaluate(str(tmp_path / "out"), str(tmp_path / "masks")))
-    tables = [line.split("  ")[1].strip() for line in lines[lines.index("", 2) + 1 :]]
+    start = lines.index("", 2) + 1
+    tables = [line.split("  ")[1].strip() for line in lines[start : lines.index("", start)]]
     best, worst = (1, 2, 3, 4, 0), (7, 8, 9, 10, 11)
     assert tables[:6] == ["BEST CLASSES", *(f"class {k}" for k in best)]
     assert tables[6:] == ["WORST CLASSES", *(f"class {k}" for k in worst)]
+    assert [line.split() for line in lines[-5:-3]] == [
+        ["class", "11", "class", "0", "7.6%"],
+        ["class", "10", "class", "11", "6.9%"],
+    ]
