@@ -255,8 +255,8 @@ def test_what_is_said_shows_the_scores_and_the_classes(output, tmp_path):
         "  ship             0.000     0.000   4.2%       0.0%",
         "",
         "  MISTAKEN   FOR  PIXELS",
-        "  sky        sea    4.2%",
-        "  ship      sand    4.2%",
+        "  sea        sky  4.2%",
+        "  ship      sand  4.2%",
         "",
         "1 picture could not be labelled: all their pixels count as wrong.",
     ]
