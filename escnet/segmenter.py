@@ -9,7 +9,7 @@ from torch import Tensor
 
 from escnet.base_network import Network
 from escnet.scoring import Segmentation, score
-from escnet.text import CompiledVocabulary, compile_vocabulary
+from escnet.text import CompiledVocabulary, Embed, compile_vocabulary
 from escnet.views import N_VIEWS, Prepared, Views
 from schemas.errors import ModelError
 from schemas.vocabulary import Vocabulary
@@ -35,6 +35,7 @@ class Segmenter:
         dtype: below float32 the network runs under autocast; float16 needs a GPU.
         views: `sliding` sees five views of a picture, `single` one, at a fifth of the cost.
         class_chunk: classes at a time, None for a number that suits the device; bounds the memory.
+        embed: see `compile_vocabulary`.
 
     Raises:
         ModelError: a device other than a CPU or a CUDA GPU, or float16 on a CPU.
@@ -48,6 +49,7 @@ class Segmenter:
         dtype: Dtype = "float32",
         views: Views = "sliding",
         class_chunk: int | None = None,
+        embed: Embed | None = None,
     ) -> None:
         self.device = _known_device(device)
         if dtype == "float16" and self.device.type == "cpu":
@@ -58,10 +60,11 @@ class Segmenter:
         self.dtype = DTYPES[dtype]
         self.views = views
         self.class_chunk = class_chunk
+        self.embed = embed
 
     def compile(self, vocabulary: Vocabulary) -> CompiledVocabulary:
         """Do once what depends on the vocabulary alone."""
-        return compile_vocabulary(self.network, vocabulary)
+        return compile_vocabulary(self.network, vocabulary, self.embed)
 
     def prepare(self, picture: np.ndarray) -> Prepared:
         """Resize a picture (H, W, 3) uint8 RGB to its views; safe in threads, and apart from the device."""

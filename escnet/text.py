@@ -4,7 +4,7 @@ Every prompt is put into every template; their embeddings are normalised, averag
 again, as CLIP ensembles prompts (Radford et al. 2021, arXiv:2103.00020, section 3.1.4).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,9 +34,25 @@ class CompiledVocabulary:
     text: TextFeatures
 
 
+def compile_vocabulary(network: Network, vocabulary: Vocabulary, embed: "Embed | None" = None) -> CompiledVocabulary:
+    """Encode a vocabulary.
+
+    Args:
+        embed: gives what `embed_vocabulary` gives, from where it was kept.
+
+    Raises:
+        VocabularyError: as `embed_vocabulary`.
+    """
+    embeddings = (embed or embed_vocabulary)(network, vocabulary)
+    codes = np.array([entry.code for entry in vocabulary.entries], np.int32)
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        return CompiledVocabulary(codes, network.prepare_text(embeddings.to(device)))
+
+
 @torch.no_grad()
-def compile_vocabulary(network: Network, vocabulary: Vocabulary) -> CompiledVocabulary:
-    """Encode a vocabulary, each distinct text once.
+def embed_vocabulary(network: Network, vocabulary: Vocabulary) -> Tensor:
+    """One embedding of unit norm for each entry, (K, C) float32 on the CPU; each distinct text is encoded once.
 
     The order of classes, prompts and templates in the vocabulary changes no byte of the result. Adding or removing
     classes changes the embeddings of the others by rounding at most, as their place in a batch may change.
@@ -51,9 +67,10 @@ def compile_vocabulary(network: Network, vocabulary: Vocabulary) -> CompiledVoca
         for text, embedding in zip(texts, embeddings, strict=True):
             for entry in entries_of[text]:
                 sums[entry] += embedding
-    codes = np.array([entry.code for entry in vocabulary.entries], np.int32)
-    device = next(network.parameters()).device
-    return CompiledVocabulary(codes, network.prepare_text(F.normalize(sums, dim=-1).float().to(device)))
+    return F.normalize(sums, dim=-1).float()
+
+
+Embed = Callable[[Network, Vocabulary], Tensor]
 
 
 def unknown_words(config: ModelConfig, vocabulary: Vocabulary) -> list[str]:

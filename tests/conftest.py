@@ -13,6 +13,12 @@ __all__ = ["ceph", "s3", "s3_server", "shared_data"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whatever programs under test keep for later lies apart from what this user has."""
+    os.environ.setdefault("ESCNET_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real photographs with ground truth and hostile files, which lie beside the checkout where they are at hand."""

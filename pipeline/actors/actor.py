@@ -24,13 +24,15 @@ def load_segmenter(setup: "ReplicaSetup") -> Segmenter:
 
     from escnet.models import load_model
     from escnet.segmenter import Segmenter
+    from pipeline.actors.text_cache import TextCache
     from pipeline.model_cache import model_on_this_node
 
     options = setup.options
     torch.set_num_threads(options.cpus_per_actor)
     with model_on_this_node(setup.model, setup.storage) as model:
         network = load_model(model, device=options.device)
-    return Segmenter(network, device=options.device, dtype=options.dtype, views=options.views)
+    embed = TextCache(setup.model.fingerprint).embed
+    return Segmenter(network, device=options.device, dtype=options.dtype, views=options.views, embed=embed)
 
 
 @dataclass(frozen=True)
