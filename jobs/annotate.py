@@ -58,7 +58,10 @@ def options_in(job_file: str) -> dict[str, Any]:
 )
 @level
 @click.option(
-    "--model", required=True, metavar="M", help="Checkpoint, or a preset with its weights; see `escnet model list`."
+    "--model",
+    required=True,
+    metavar="M",
+    help="Checkpoint (a file or s3://...), or a preset with its weights; see `escnet model list`.",
 )
 @click.option("--output", required=True, metavar="URI", help="Folder or object-storage prefix for the labels.")
 @click.option(

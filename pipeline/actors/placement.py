@@ -223,7 +223,10 @@ def bring_token() -> None:
 
 
 def _no_cluster(address: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    said = " ".join(str(error).split()) or type(error).__name__
+    if "ersion mismatch" in said:  # Ray's words name both versions of Ray and of Python
+        return f"--address {address}: {said[:500]}; install the cluster's versions here, or `escnet job submit` to it"
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else said
     token = "" if os.environ.get("RAY_AUTH_MODE") == "token" else "set RAY_AUTH_TOKEN if it asks for a token, "
     return (
         f"--address {address}: no Ray cluster answers there ({reason}); "

@@ -1,7 +1,14 @@
 import pytest
 
 from escnet.models import resolve_model
-from pipeline.actors.placement import Placement, check_placement, replica_bytes, resolve_placement, this_machine
+from pipeline.actors.placement import (
+    Placement,
+    check_placement,
+    ray_cluster,
+    replica_bytes,
+    resolve_placement,
+    this_machine,
+)
 from schemas.errors import PlacementError
 from schemas.job import JobRequest
 
@@ -96,3 +103,17 @@ def test_nodes_that_will_come_are_asked_for_by_name():
         "other nodes, or --wait-for-nodes if nodes that can are still to come"
     )
     check_placement(placement, ZONES, where="there", can_grow=True, more_to_come=True)
+
+
+def test_a_cluster_of_other_versions_is_said_in_one_line(monkeypatch):
+    def refuse(**_):
+        raise RuntimeError(
+            "Version mismatch: The cluster was started with:\n    Ray: 2.51.0\n    Python: 3.12.1\nThis process"
+        )
+
+    monkeypatch.setattr("ray.init", refuse)
+    said = (
+        "^--address auto: Version mismatch: The cluster was started with: Ray: 2.51.0 Python: 3.12.1 This process; inst"
+    )
+    with pytest.raises(PlacementError, match=said), ray_cluster("auto"):
+        pass
