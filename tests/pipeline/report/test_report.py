@@ -79,6 +79,7 @@ def test_names_are_text_wherever_they_stand(output, tmp_path):
     assert NASTY in by_id(data)
     assert (NASTY in text, text.count("<b>&amp;"), text.count("<i>")) == (False, 0, 0)
     assert text.count("</script>") == 2
+    assert "<" not in text.split('id="data">')[1].split("</script>")[0]  # nor a comment, which would hide that end
     assert "water &lt;i&gt;" in text
 
 
