@@ -159,6 +159,11 @@ class ModelConfig(Frozen):
         raise NotImplementedError
 
     @property
+    def classes_are_independent(self) -> bool:
+        """Whether a class has the same logits whichever others are computed beside it."""
+        return False
+
+    @property
     def canvas_holds(self) -> CanvasValues:
         """What the merged views of a picture hold for each class, and so how they become probabilities."""
         return "sigmoid logits" if self.loss == "binary_cross_entropy" else "softmax logits"

@@ -62,13 +62,17 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def logits_in_parts(
-        self, image: ImageFeatures, text: TextFeatures, class_chunk: int | None = None
+        self,
+        image: ImageFeatures,
+        text: TextFeatures,
+        class_chunk: int | None = None,
+        classes: Tensor | None = None,
     ) -> Iterator[Tensor]:
-        """The logits, `class_chunk` classes at a time in their order, (B, k, 4h, 4w), as `logits` has them."""
-        raise NotImplementedError
+        """The logits, `class_chunk` classes at a time in their order, (B, k, 4h, 4w), as `logits` has them.
 
-    def logits_of(self, image: ImageFeatures, text: TextFeatures, classes: Tensor) -> Tensor:
-        """The logits of some classes, in each picture others: (B, n) places in the vocabulary to (B, n, 4h, 4w)."""
+        Args:
+            classes: (B, n) places in the vocabulary, in each picture others: only these. None for all classes.
+        """
         raise NotImplementedError
 
     def encode_patches(self, pixels: Tensor) -> Tensor:
@@ -85,16 +89,23 @@ class Network(nn.Module):
         with torch.autocast(patches.device.type, enabled=False):  # what follows hangs on its third decimal
             return correlate(patches, text.embeddings, self.config.grid_hw)
 
-    def logits(self, image: ImageFeatures, text: TextFeatures, class_chunk: int | None = None) -> Tensor:
+    def logits(
+        self,
+        image: ImageFeatures,
+        text: TextFeatures,
+        class_chunk: int | None = None,
+        classes: Tensor | None = None,
+    ) -> Tensor:
         """One logit per class and pixel.
 
         Args:
             class_chunk: classes at a time, all if None; bounds the memory and changes nothing but rounding.
+            classes: as in `logits_in_parts`.
 
         Returns:
             (B, K, 4h, 4w) float32, not yet divided by the configuration's temperature.
         """
-        return torch.cat(list(self.logits_in_parts(image, text, class_chunk)), dim=1)
+        return torch.cat(list(self.logits_in_parts(image, text, class_chunk, classes)), dim=1)
 
     def forward(self, pixels: Tensor, embeddings: Tensor) -> Tensor:
         """(B, 3, S, S) pixels and (K, C) text embeddings to (B, K, 4h, 4w) logits."""

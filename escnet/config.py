@@ -57,6 +57,10 @@ class EscNetConfig(ModelConfig):
         return EscNet(self)
 
     @property
+    def classes_are_independent(self) -> bool:
+        return self.fusion == "per_class"
+
+    @property
     def class_width(self) -> int:
         return self.sam.embed_dim
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 IGNORED = -1  # in a target: no class of the batch, takes no part in any loss
 _PURE = 0.7  # of a patch's pixels must be of one class for the patch to count as that class
-_LARGEST_SCALE = 100.0  # CLIP's own bound on its inverse temperature
+LARGEST_SCALE = 100.0  # CLIP's own bound on its inverse temperature
 
 LossKind = Literal["cross_entropy", "binary_cross_entropy"]
 
@@ -47,7 +47,7 @@ def alignment_loss(patches: Tensor, embeddings: Tensor, target: Tensor, log_scal
     """
     patches = F.normalize(patches.float(), dim=1).movedim(1, -1).flatten(0, 2)  # (B*h*w, C)
     with torch.autocast(patches.device.type, enabled=False):  # bfloat16 would make near names one
-        logits = log_scale.exp().clamp(max=_LARGEST_SCALE) * patches @ embeddings.float().T
+        logits = log_scale.exp().clamp(max=LARGEST_SCALE) * patches @ embeddings.float().T
     n_labelled = (target != IGNORED).sum().clamp(min=1)
     return F.cross_entropy(logits, target.flatten(), ignore_index=IGNORED, reduction="sum") / n_labelled
 

@@ -84,22 +84,21 @@ class EscNet(Network):
         return EscTextFeatures(embeddings, [block.vlf.language.summarise(embeddings) for block in self.blocks])
 
     def logits_in_parts(
-        self, image: EscImageFeatures, text: EscTextFeatures, class_chunk: int | None = None
+        self,
+        image: EscImageFeatures,
+        text: EscTextFeatures,
+        class_chunk: int | None = None,
+        classes: Tensor | None = None,
     ) -> Iterator[Tensor]:
-        """The logits, `class_chunk` classes at a time in their order, (B, k, 4h, 4w); none is kept here."""
-        correlation = self.correlate(image, text)
-        parts: Sequence[Tensor] = correlation.split(class_chunk or correlation.shape[1], dim=1)
-        return self.refine(image, parts, text.summaries)
+        """The logits, `class_chunk` classes at a time in their order, (B, k, 4h, 4w); none is kept here.
 
-    def logits_of(self, image: EscImageFeatures, text: EscTextFeatures, classes: Tensor) -> Tensor:
-        """The logits of some classes, in each picture others: (B, n) places in the vocabulary to (B, n, 4h, 4w).
-
-        With class fusion `per_class` they are those that the classes have among all.
+        With class fusion `per_class` some `classes` have the logits that they have among all.
         """
         correlation = self.correlate(image, text)
-        correlation = correlation.gather(1, classes[..., None, None].expand(-1, -1, *correlation.shape[2:]))
-        (logits,) = self.refine(image, [correlation], text.summaries)
-        return logits
+        if classes is not None:
+            correlation = correlation.gather(1, classes[..., None, None].expand(-1, -1, *correlation.shape[2:]))
+        parts: Sequence[Tensor] = correlation.split(class_chunk or correlation.shape[1], dim=1)
+        return self.refine(image, parts, text.summaries)
 
     def refine(
         self, image: EscImageFeatures, parts: Sequence[Tensor], summaries: Sequence[LanguageSummary]

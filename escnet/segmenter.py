@@ -6,12 +6,15 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from escnet.base_network import Network
+from escnet.base_network import ImageFeatures, Network
+from escnet.preselection import select_classes
 from escnet.scoring import Segmentation, score
 from escnet.text import CompiledVocabulary, Embed, compile_vocabulary
 from escnet.views import N_VIEWS, Prepared, Views
 from schemas.errors import ModelError
+from schemas.job import OFF, Preselect
 from schemas.vocabulary import Vocabulary
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -36,9 +39,12 @@ class Segmenter:
         views: `sliding` sees five views of a picture, `single` one, at a fifth of the cost.
         class_chunk: classes at a time, None for a number that suits the device; bounds the memory.
         embed: see `compile_vocabulary`.
+        preselect: most classes of a picture that go through the blocks, 2 or more, see `escnet.preselection`; the
+            others get no pixel, no runner-up and no probability. `escnet annotate` has `schemas.job.DEFAULT_PRESELECT`.
 
     Raises:
-        ModelError: a device other than a CPU or a CUDA GPU, or float16 on a CPU.
+        ModelError: a device other than a CPU or a CUDA GPU, float16 on a CPU, or preselection with a network whose
+            classes depend on each other.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class Segmenter:
         views: Views = "sliding",
         class_chunk: int | None = None,
         embed: Embed | None = None,
+        preselect: Preselect = OFF,
     ) -> None:
         self.device = _known_device(device)
         if dtype == "float16" and self.device.type == "cpu":
@@ -57,10 +64,13 @@ class Segmenter:
         if dtype == "float32" and self.device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False  # keeps 10 bits of 23
         self.network = network.to(self.device).eval()
+        if preselect != OFF and not network.config.classes_are_independent:
+            raise ModelError(f"preselect {preselect}: the classes of this network depend on each other; use off")
         self.dtype = DTYPES[dtype]
         self.views = views
         self.class_chunk = class_chunk
         self.embed = embed
+        self.preselect = preselect
 
     def compile(self, vocabulary: Vocabulary) -> CompiledVocabulary:
         """Do once what depends on the vocabulary alone."""
@@ -92,28 +102,43 @@ class Segmenter:
         return self._canvases([prepared], vocabulary)[0]
 
     def _segment(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> list[Segmentation]:
-        canvases = self._canvases(group, vocabulary)
+        kept, canvases = self._canvases(group, vocabulary)
         return [
-            score(canvas, vocabulary.codes, prepared.size_hw, self.network.config)
-            for canvas, prepared in zip(canvases, group, strict=True)
+            score(canvas[: len(places)], vocabulary.codes[places], prepared.size_hw, self.network.config)
+            for places, canvas, prepared in zip(kept, canvases, group, strict=True)
         ]
 
-    def _canvases(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> Tensor:
-        """(B, K, ch, cw) float32, the merged logits of all pictures, which go through the network in one pass.
+    def _canvases(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> tuple[list[np.ndarray], Tensor]:
+        """The places in the vocabulary that each picture is judged by, ascending, and its merged logits for these.
 
-        Views are merged as soon as some classes are through, so that all logits of all views never exist at once.
+        (B, n, ch, cw) float32 for the n places of the picture with most; what lies behind those of the others is not to
+        be looked at. All pictures go through the network in one pass, some classes at a time, and views are merged as
+        soon as these are through, so that all logits of all views never exist at once.
         """
-        pixels = self.network.view_batch(group, self.views, self.device)
-        n_entries, side = len(vocabulary.codes), self.network.canvas_side(self.views)
-        chunk = self.class_chunk or self._suitable_chunk(n_entries, len(pixels))
-        canvases = torch.empty(len(group), n_entries, side, side, device=self.device)
+        pixels, n_views = self.network.view_batch(group, self.views, self.device), N_VIEWS[self.views]
+        side = self.network.canvas_side(self.views)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             image = self.network.encode_image(pixels)
-            parts = self.network.logits_in_parts(image, vocabulary.text, chunk)
+            kept, classes = self._select(image, vocabulary, len(group))
+            n_entries = max(map(len, kept))
+            chunk = self.class_chunk or self._suitable_chunk(n_entries, len(pixels))
+            canvases = torch.empty(len(group), n_entries, side, side, device=self.device)
+            parts = self.network.logits_in_parts(image, vocabulary.text, chunk, classes)
             for part, places in zip(parts, canvases.split(chunk, dim=1), strict=True):
-                for views, place in zip(part.split(N_VIEWS[self.views]), places, strict=True):
+                for views, place in zip(part.split(n_views), places, strict=True):
                     place.copy_(self.network.merge_views(views))
-        return canvases
+        return kept, canvases
+
+    def _select(
+        self, image: ImageFeatures, vocabulary: CompiledVocabulary, n_pictures: int
+    ) -> tuple[list[np.ndarray], Tensor | None]:
+        """The places of the classes that stay in each picture; and as (B*V, n) for every view, None if all stay."""
+        if self.preselect == OFF:
+            return [np.arange(len(vocabulary.codes))] * n_pictures, None
+        correlation = self.network.correlate(image, vocabulary.text).unflatten(0, (n_pictures, -1))
+        kept = select_classes(correlation, self.network.clip.logit_scale, self.preselect)
+        classes = pad_sequence(kept, batch_first=True)  # the first class of all behind the last of a picture
+        return [places.cpu().numpy() for places in kept], classes.repeat_interleave(correlation.shape[1], dim=0)
 
     def _suitable_chunk(self, n_entries: int, n_views: int) -> int:
         """Classes at a time, spread evenly over the fewest passes that the limit allows."""

@@ -145,7 +145,7 @@ class TrainingModel(nn.Module):
         network, config, n_all = self.network, self.network.config, len(text.embeddings)
         if n_classes is not None and n_classes < n_all:
             classes = hardest_classes(network.correlate(image, text), target, n_classes)
-            logits, target = network.logits_of(image, text, classes), _places_in(classes, target, n_all)
+            logits, target = network.logits(image, text, classes=classes), _places_in(classes, target, n_all)
         else:
             logits = network.logits(image, text)
         return segmentation_loss(logits / config.temperature, target, config.loss)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jobs.options import image_root, level, placement, storage
+from jobs.options import CountOrOff, image_root, level, placement, storage
 from schemas.errors import EXIT_DONE, EXIT_TOO_MANY_FAILED
 
 EPILOG = """\b
@@ -106,6 +106,13 @@ def options_in(job_file: str) -> dict[str, Any]:
 )
 @click.option(
     "--batch-size", type=click.IntRange(min=1), help="Pictures a pass on a GPU, 8 if not given; on a CPU always 1."
+)
+@click.option(
+    "--preselect",
+    type=CountOrOff(),
+    metavar="N|off",
+    help="Most classes of a vocabulary that are looked for in a picture, those likeliest by CLIP; the others get no "
+    "pixel there. `off` looks for all. [default: 32; off for a model whose classes depend on each other]",
 )
 @click.option(
     "--max-pixels",

@@ -36,6 +36,19 @@ level = click.option(
 )
 
 
+class CountOrOff(click.ParamType):
+    """A whole number of 2 or more, or `off`."""
+
+    name = "N|off"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "off":
+            return "off"
+        if not str(value).isdecimal() or int(str(value)) < 2:
+            self.fail(f"found {value!r}, expected a whole number of 2 or more, or off", param, ctx)
+        return int(str(value))
+
+
 def storage(command: Callable) -> Callable:
     """How to reach object storage."""
     return endpoint_url(profile(command))

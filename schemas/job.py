@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +21,9 @@ DEFAULT_TIMEOUT_S = 600.0  # minutes are ordinary: hundreds of classes in five v
 
 Views = Literal["sliding", "single"]
 Dtype = Literal["float32", "bfloat16", "float16"]
+DEFAULT_PRESELECT = 32  # of the measurement in docs/model.md
+OFF: Literal["off"] = "off"
+Preselect = Annotated[int, Field(ge=2)] | Literal["off"]  # most classes a picture that go through the blocks
 
 
 class _Frozen(BaseModel):
@@ -48,6 +51,7 @@ class JobRequest(_Frozen):
     views: Views | None = None
     dtype: Dtype | None = None
     batch_size: int | None = Field(default=None, ge=1)
+    preselect: Preselect | None = None
     max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=1)
     max_failed: float = Field(default=DEFAULT_MAX_FAILED, ge=0.0, le=1.0)
     timeout: float = Field(default=DEFAULT_TIMEOUT_S, gt=0)  # seconds, for each stage of a picture
@@ -66,6 +70,7 @@ class LabelOptions(_Frozen):
     batch_size: int
     cpus_per_actor: int  # threads: on a CPU, two threads add up in another order than one
     max_pixels: int
+    preselect: Preselect = OFF  # as outputs were made that do not say
 
 
 class ModelRecord(_Frozen):

@@ -99,14 +99,22 @@ class CatSeg(Network):
         return CatSegTextFeatures(embeddings, [layer.classes.guide(guidance) for layer in self.layers])
 
     def logits_in_parts(
-        self, image: CatSegImageFeatures, text: CatSegTextFeatures, class_chunk: int | None = None
+        self,
+        image: CatSegImageFeatures,
+        text: CatSegTextFeatures,
+        class_chunk: int | None = None,
+        classes: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """The logits, `class_chunk` classes at a time in their order, (B, k, 4h, 4w).
 
         In chunks the same numbers are computed as in one, up to rounding. The hidden features of all classes, or of the
-        `max_classes` likeliest, are kept until the last layer is through.
+        `max_classes` likeliest, are kept until the last layer is through. Some `classes`, at most `max_classes`, have
+        the logits of a vocabulary without the others.
         """
         correlation = self.correlate(image, text)
+        if classes is not None:
+            guides = [guide.choose(classes) for guide in text.class_guides]
+            return self._aggregate(image, _take(correlation, classes), guides, class_chunk or classes.shape[1])
         n_classes = correlation.shape[1]
         chunk = class_chunk or n_classes
         if n_classes <= self.config.max_classes:
@@ -115,16 +123,6 @@ class CatSeg(Network):
         guides = [guide.choose(kept) for guide in text.class_guides]
         found = torch.cat(list(self._aggregate(image, _take(correlation, kept), guides, chunk)), dim=1)
         return _spread_in_parts(found, kept, n_classes, chunk)
-
-    def logits_of(self, image: CatSegImageFeatures, text: CatSegTextFeatures, classes: Tensor) -> Tensor:
-        """The logits of some classes, in each picture others: (B, n) places in the vocabulary to (B, n, 4h, 4w).
-
-        They are those of a vocabulary without the other classes, n of at most `max_classes`.
-        """
-        correlation = _take(self.correlate(image, text), classes)
-        guides = [guide.choose(classes) for guide in text.class_guides]
-        (logits,) = self._aggregate(image, correlation, guides, classes.shape[1])
-        return logits
 
     def _aggregate(
         self, image: CatSegImageFeatures, correlation: Tensor, guides: Sequence[ClassGuide], chunk: int

@@ -31,8 +31,14 @@ def load_segmenter(setup: "ReplicaSetup") -> Segmenter:
     torch.set_num_threads(options.cpus_per_actor)
     with model_on_this_node(setup.model, setup.storage) as model:
         network = load_model(model, device=options.device)
-    embed = TextCache(setup.model.fingerprint).embed
-    return Segmenter(network, device=options.device, dtype=options.dtype, views=options.views, embed=embed)
+    return Segmenter(
+        network,
+        device=options.device,
+        dtype=options.dtype,
+        views=options.views,
+        embed=TextCache(setup.model.fingerprint).embed,
+        preselect=options.preselect,
+    )
 
 
 @dataclass(frozen=True)

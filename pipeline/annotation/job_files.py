@@ -80,9 +80,12 @@ class _JobFile:
         """A single value as it is written: 010 and 1.10 as such, not the numbers 8 and 1.1 that they are in YAML."""
         if isinstance(value, str):
             return value
+        written = locate(self.text, where).written
+        if value is False and written == "off":  # an option's word for none of it, which YAML takes for false
+            return written
         if value is None or isinstance(value, bool | list | dict):
             raise self._unfit(value, "text (in quotes) or a number", *where)
-        return locate(self.text, where).written or str(value)
+        return written or str(value)
 
     def _unfit(self, value: Any, expected: str, *where: str | int) -> InputError:
         place = locate(self.text, where)

@@ -6,13 +6,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from escnet.base_config import ModelConfig
 from escnet.models import ResolvedModel
 from pipeline.actors.placement import Node, Placement, check_placement, resolve_placement
 from pipeline.model_cache import find_model
 from pipeline.storage import StorageOptions
 from pipeline.vocabularies import at_level, load_vocabulary
 from schemas.errors import InputError, VocabularyError
-from schemas.job import JobRecord, JobRequest, LabelOptions, ManifestRecord, ModelRecord, shard_identity
+from schemas.job import (
+    DEFAULT_PRESELECT,
+    OFF,
+    JobRecord,
+    JobRequest,
+    LabelOptions,
+    ManifestRecord,
+    ModelRecord,
+    Preselect,
+    shard_identity,
+)
 from schemas.manifest import ManifestRow, public_uri
 from schemas.vocabulary import Vocabulary
 
@@ -82,7 +93,17 @@ def resolve_job(request: JobRequest, storage: StorageOptions, nodes: Sequence[No
         batch_size=(request.batch_size or BATCH_SIZE_ON_GPU) if device == "cuda" else 1,
         cpus_per_actor=request.cpus_per_actor,
         max_pixels=request.max_pixels,
+        preselect=_preselection(request.preselect, model.config),
     )
     if device == "cpu" and options.dtype == "float16":
         raise InputError("--dtype float16 needs a GPU; on a CPU use float32 or bfloat16")
     return ResolvedJob(request, storage, vocabularies, model, options, placement)
+
+
+def _preselection(asked: Preselect | None, config: ModelConfig) -> Preselect:
+    """Only where classes do not depend on each other can some be left out without changing the others."""
+    if config.classes_are_independent:
+        return asked or DEFAULT_PRESELECT
+    if asked not in (None, OFF):
+        raise InputError(f"--preselect {asked}: the classes of this model depend on each other; use off")
+    return OFF

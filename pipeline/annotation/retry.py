@@ -150,6 +150,7 @@ def _resolve(
         dtype=options.dtype,
         batch_size=options.batch_size,
         max_pixels=options.max_pixels,
+        preselect=options.preselect,
         allow_random_weights=record.model.is_random,
         endpoint_url=request.endpoint_url,
         profile=request.profile,

@@ -99,10 +99,10 @@ def test_the_chunk_reaches_the_network_and_nothing_builds_a_graph(network, monke
     compiled = segmenter.compile(vocabulary(*WORDS))
     logits_in_parts = network.logits_in_parts
 
-    def spy(image, text, class_chunk):
+    def spy(image, text, class_chunk, classes):
         chunks.append(class_chunk)
         tensors.extend([image.patches, *image.sam_inputs, *image.guidance])
-        for part in logits_in_parts(image, text, class_chunk):
+        for part in logits_in_parts(image, text, class_chunk, classes):
             tensors.append(part)
             yield part
 
@@ -121,7 +121,9 @@ def test_canvases_are_the_merged_views_of_the_whole_logits(network):
     image = network.encode_image(view_batch(group, network.config, segmenter.device))
     whole = network.logits(image, compiled.text, class_chunk=3)
     expected = torch.stack([merge_views(views) for views in whole.split(5)])
-    assert torch.equal(segmenter._canvases(group, compiled), expected)
+    kept, canvases = segmenter._canvases(group, compiled)
+    assert [places.tolist() for places in kept] == [list(range(len(WORDS)))] * 2
+    assert torch.equal(canvases, expected)
 
 
 MEASURE_GROWTH = """

@@ -66,6 +66,8 @@ def run(monkeypatch, capsys, arguments):
         (["photos", *WORDS, *NANO, "--max-failed", "2"], "Invalid value for '--max-failed'"),
         (["photos", *WORDS, *NANO, "--max-failed", "nan"], "--max-failed: found `nan`"),
         (["photos", *WORDS, *NANO, "--views", "double"], "Invalid value for '--views'"),
+        (["photos", *WORDS, *NANO, "--preselect", "1"], "found '1', expected a whole number of 2 or more, or off"),
+        (["photos", *WORDS, *NANO, "--preselect", "none"], "found 'none', expected a whole number"),
         (["photos", *WORDS, *NANO, "--limitt", "1"], "No such option"),
         (["photos", *WORDS, *NANO, "--job", "gone.yaml"], "gone.yaml: cannot be read as a job file"),
         (["photos", *WORDS, *NANO, "--image-root", "photos"], "none of the sources is a COCO .json"),

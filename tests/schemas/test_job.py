@@ -37,6 +37,7 @@ def identity(*rows, words="w", model="m", options=OPTIONS):
                 {"batch_size": 4},
                 {"cpus_per_actor": 2},
                 {"max_pixels": 2},
+                {"preselect": 5},
             )
         ),
     ],

@@ -36,6 +36,12 @@ def test_a_number_is_what_stands_in_the_file(tmp_path, written):
     assert read_job_file(path, KNOWN, FLAGS) == expected
 
 
+def test_off_is_a_word_though_yaml_takes_it_for_false(tmp_path):
+    assert read_job_file(write(tmp_path, "model: off"), KNOWN, FLAGS) == {"model": "off"}
+    with pytest.raises(InputError, match="model: found `false`"):
+        read_job_file(write(tmp_path, "model: false"), KNOWN, FLAGS)
+
+
 @pytest.mark.parametrize("line", ["shard-size: 2.7", "shard-size: 1.0", "shard-size: 2024-01-31", "max-failed: .nan"])
 def test_click_refuses_a_number_of_the_wrong_kind(tmp_path, line):
     options = [click.Option(["--shard-size"], type=int), click.Option(["--max-failed"], type=float)]

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
+from escnet.models import resolve_model
 from pipeline.annotation.resolve import resolve_job
 from pipeline.storage import StorageOptions
+from schemas.errors import InputError
 from schemas.job import JobRequest
 
 
@@ -19,3 +23,30 @@ def test_a_picture_is_seen_in_the_views_the_model_was_made_for_unless_others_are
         sources=("s",), vocabularies=("pascal-voc-20",), output="o", model=model, views=asked, allow_random_weights=True
     )
     assert resolve_job(request, StorageOptions(), [{"CPU": 1.0}]).options.views == expected
+
+
+def resolved_preselection(monkeypatch, fusion, asked):
+    model = resolve_model("escnet-nano", allow_random_weights=True)
+    model = replace(model, config=model.config.model_copy(update={"fusion": fusion}))
+    monkeypatch.setattr("pipeline.annotation.resolve.find_model", lambda *_: model)
+    request = JobRequest(sources=("s",), vocabularies=("pascal-voc-20",), output="o", model="m", preselect=asked)
+    return resolve_job(request, StorageOptions(), [{"CPU": 1.0}]).options.preselect
+
+
+@pytest.mark.parametrize(
+    ("fusion", "asked", "expected"),
+    [
+        ("per_class", None, 32),
+        ("per_class", 7, 7),
+        ("per_class", "off", "off"),
+        ("mean", None, "off"),
+        ("mean", "off", "off"),
+    ],
+)
+def test_classes_are_left_out_of_a_picture_where_that_changes_no_other(monkeypatch, fusion, asked, expected):
+    assert resolved_preselection(monkeypatch, fusion, asked) == expected
+
+
+def test_preselection_is_refused_where_classes_depend_on_each_other(monkeypatch):
+    with pytest.raises(InputError, match=r"--preselect 7: .*depend on each other.*use off"):
+        resolved_preselection(monkeypatch, "mean", 7)
