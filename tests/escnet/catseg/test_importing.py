@@ -52,7 +52,7 @@ def test_output_equals_the_public_codes(network, case):
     segmenter = Segmenter(network, views=views)
     compiled = segmenter.compile(vocabulary(n_classes))
     with torch.no_grad():
-        canvas = segmenter._canvases([segmenter.prepare(picture(size_hw))], compiled)
+        canvas = segmenter._canvases([segmenter.prepare(picture(size_hw))], compiled)[1]
     found = F.interpolate(canvas, size_hw, mode="bilinear", align_corners=False)[0]  # as theirs, to the picture's size
     c, y, x, expected = np.array(REFERENCE[case]).T
     place_of = np.argsort(compiled.codes)
