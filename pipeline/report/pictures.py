@@ -131,6 +131,7 @@ def _winners(undecided: UndecidedPicture, vocabulary: Vocabulary) -> np.ndarray:
     """(H, W) int32: the class that each winner would be without thresholds, as its position; -1 - d for distractors."""
     n_distractors = len(vocabulary.distractors)
     positions = _positions(vocabulary)
+    positions[list(vocabulary.labels)] = positions[list(vocabulary.labels.values())]  # as the labels are rolled up
     table = np.concatenate([np.arange(-n_distractors, 0, dtype=np.int32), positions])
     for k, distractor in enumerate(sorted_distractors(vocabulary)):
         if distractor.becomes is not None:

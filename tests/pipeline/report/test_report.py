@@ -59,6 +59,14 @@ def test_a_distractor_that_won_is_named(output, tmp_path):
     assert (by_id(data)["c.png"]["codes"], data["vocabularies"][0]["distractors"]) == ([-1], ["fog"])
 
 
+def test_an_ignored_pixel_is_of_the_class_that_it_would_be_rolled_up_to(tmp_path):
+    child = {"id": 5, "name": "oak", "parent": "tree", "min_confidence": 0.9}
+    words = Vocabulary(name="words", classes=[{"id": 8, "name": "tree"}, child], level="parent")
+    write_output(str(tmp_path / "out"), {"words": {"a": Answer(np.full((8, 8), 5, np.int32), 100)}}, [words])
+    _, data = page_of(str(tmp_path / "out"), tmp_path / "r.html")
+    assert data["pictures"][0]["codes"] == [0]
+
+
 def test_a_picture_that_is_gone_is_shown_by_its_labels(output, tmp_path):
     text, data = page_of(output, tmp_path / "r.html")
     gone = by_id(data)["gone.png"]
