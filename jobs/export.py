@@ -4,12 +4,16 @@ import click
 
 from jobs.options import storage
 
-FORMATS = ("png", "coco-panoptic", "coco-rle", "fiftyone")
+FORMATS = (
+    "png", "coco-panoptic", "coco-rle", "huggingface", "webdataset", "yolo-seg", "label-studio", "cvat", "fiftyone",
+)  # fmt: skip
 
 EPILOG = """\b
 Examples:
   Masks as ADE20K and mmsegmentation have them, with the pictures:
     escnet export labels/ --format png --with-images --output masks/
+  One that opens with datasets.load_dataset("exported/"):
+    escnet export labels/ --format huggingface --output exported/
   COCO, to object storage, without what is less sure than 0.5:
     escnet export s3://bucket/labels/ --format coco-panoptic --min-confidence 0.5 --output s3://bucket/coco/
 """

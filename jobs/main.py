@@ -8,8 +8,8 @@ import click
 from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError, one_line
 
 COMMANDS = (
-    "annotate", "compare", "dataset", "demo-world", "evaluate", "export", "job", "manifest", "model", "relabel",
-    "report", "retry", "select", "show", "status", "train", "verify", "vocabulary",
+    "annotate", "compare", "dataset", "demo-world", "evaluate", "export", "job", "manifest", "merge", "model",
+    "relabel", "report", "retry", "select", "show", "status", "train", "verify", "vocabulary",
 )  # fmt: skip
 
 

@@ -155,7 +155,7 @@ def open_ground_truth(uri: str, options: StorageOptions) -> GroundTruth:
             "a folder of masks, or a manifest (.parquet, .csv, .jsonl) with a column mask_uri, or COCO panoptic .json"
         )
         raise InputError(f"{public_uri(uri)}: {found}, expected {expected}")
-    return GroundTruth(uri, _masks_of_folder(place.path if place.is_local else uri, options), is_folder=True)
+    return GroundTruth(uri, masks_of_folder(place.path if place.is_local else uri, options), is_folder=True)
 
 
 def _masks_of_manifest(uri: str, options: StorageOptions) -> dict[str, str]:
@@ -174,7 +174,12 @@ def _masks_of_manifest(uri: str, options: StorageOptions) -> dict[str, str]:
     return masks
 
 
-def _masks_of_folder(uri: str, options: StorageOptions) -> dict[str, str]:
+def masks_of_folder(uri: str, options: StorageOptions) -> dict[str, str]:
+    """URIs of the masks below a folder or prefix, by path without suffix.
+
+    Raises:
+        InputError: no masks there, or two of one name.
+    """
     masks: dict[str, str] = {}
     summary = SourceSummary()
     for found in find_files(uri, options, summary):

@@ -6,8 +6,8 @@ the export is whole, and `done.json` stays.
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import IO, Any
 
 from pipeline.output import storing
 from pipeline.output.files import files_below
@@ -55,10 +55,16 @@ class Folder:
 
     def write_parts(self, name: str, parts: Iterable[bytes]) -> None:
         """Write a file that may be too large for memory."""
-        uri = join(self.uri, name)
-        with storing(uri), new_file(uri, self._storage, replace=True) as file:
+        with self.new_file(name) as file:
             for part in parts:
                 file.write(part)
+
+    @contextmanager
+    def new_file(self, name: str) -> Iterator[IO[bytes]]:
+        """Write a file piece by piece; it appears when the block ends."""
+        uri = join(self.uri, name)
+        with storing(uri), new_file(uri, self._storage, replace=True) as file:
+            yield file
 
     def done(self) -> dict[str, Any] | None:
         """What the export said when it was finished; None if it is not."""

@@ -17,6 +17,11 @@ FORMATS = {
     "png": "png",
     "coco-panoptic": "coco",
     "coco-rle": "coco",
+    "huggingface": "huggingface",
+    "webdataset": "webdataset",
+    "yolo-seg": "yolo",
+    "label-studio": "label_studio",
+    "cvat": "cvat",
     "fiftyone": "png",
 }  # name -> module of this package, which has a `make(name, ...)`
 
@@ -72,7 +77,8 @@ def check_choices(name: str, vocabulary: Vocabulary, choices: Choices) -> None:
     if choices.shift_ids and name not in ("png", "fiftyone"):
         raise InputError(f"--shift-ids goes with the formats png and fiftyone, not with {name}; leave it out")
     if choices.with_images and name not in ("png", "coco-panoptic", "coco-rle", "cvat"):
-        raise InputError(f"--with-images: {name} holds the pictures anyway; leave it out")
+        has = "has no place for pictures" if name == "label-studio" else "holds the pictures anyway"
+        raise InputError(f"--with-images: {name} {has}; leave it out")
     if choices.shift_ids and max(each.id for each in vocabulary.classes) >= vocabulary.ignore_id - 1:
         raise InputError(f"--shift-ids: vocabulary {vocabulary.name!r} has a class of the highest id; leave it out")
 

@@ -1,0 +1,58 @@
+"""`escnet merge` as a user meets it."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from jobs.main import main
+from pipeline.output.reading import open_output
+from schemas.vocabulary import Vocabulary
+from tests.pipeline.labelled_output import STORAGE, Answer, save_mask, write_output
+
+WORDS = Vocabulary(name="words", classes=["land", "water"])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An output and a corrected mask, in the folder where the command runs."""
+    monkeypatch.chdir(tmp_path)
+    write_output(str(tmp_path / "out"), {"words": {"a.jpg": Answer(np.array([[0, 0, 1, 1]], np.int32))}}, [WORDS])
+    save_mask(tmp_path / "masks" / "a.png", np.array([[0, 1, 1, 255]], np.uint8))
+    save_mask(tmp_path / "large" / "a.png", np.zeros((9, 9), np.uint8))
+    return tmp_path
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["escnet", "merge", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return stop.value.code, *capsys.readouterr()
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_differs_is_stored_once_with_its_author(monkeypatch, capsys):
+    code, out, err = run(monkeypatch, capsys, "out", "--corrections", "masks", "--author", "ada")
+    lines = out.splitlines()
+    assert (code, lines[0], err) == (0, "1 corrected mask read, 1 of them differ from the labels", "")
+    assert lines[1].startswith("Wrote overrides/")
+    override = open_output("out", STORAGE).overrides.get("words", "a.jpg")
+    assert override is not None
+    assert (override.author, override.ignored_fraction) == ("ada", 0.25)
+    said = ["1 corrected mask read, 0 of them differ from the labels"]
+    assert run(monkeypatch, capsys, "out", "--corrections", "masks")[1].splitlines() == said
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["out"], "Missing option '--corrections'"),
+        (["out", "--corrections", "gone"], "gone: not found, expected a folder of PNG masks"),
+        (["out", "--corrections", "large"], "the mask of 'a.jpg' is 9 x 9, but the picture is 4 x 1"),
+        (["gone", "--corrections", "masks"], "gone: found no job.json"),
+    ],
+)
+def test_wrong_usage_is_one_line(monkeypatch, capsys, arguments, said):
+    code, _, err = run(monkeypatch, capsys, *arguments)
+    assert (code, said in err, "Traceback" in err) == (2, True, False), err
