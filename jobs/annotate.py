@@ -135,6 +135,8 @@ def options_in(job_file: str) -> dict[str, Any]:
     show_default=True,
     help="Fraction of pictures that may fail before the exit code is 3.",
 )
+@click.option("--expected", type=click.UNPROCESSED, hidden=True)  # of a plan file, which `escnet plan` writes
+@click.option("--strict", is_flag=True, help="Stop a run that strays from the plan in its job file; see `escnet plan`.")
 @click.option("--allow-random-weights", is_flag=True, help="Accept a model that nobody trained. Its labels are noise.")
 @image_root
 @storage

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.expectation import Expectation
 from schemas.fingerprint import fingerprint
 from schemas.labels import SCHEMA_VERSION
 from schemas.manifest import ManifestRow
@@ -59,6 +60,8 @@ class JobRequest(_Frozen):
     image_root: str | None = None
     endpoint_url: str | None = None
     profile: str | None = None
+    expected: Expectation | None = None  # of a plan file: what the run is held to
+    strict: bool = False  # stop a run that strays from it
 
 
 class LabelOptions(_Frozen):

@@ -41,6 +41,12 @@ class ShardTimings:
     n_ready: int = 0
     n_encoding: int = 0
 
+    @property
+    def actor_pictures_per_s(self) -> float | None:
+        """Pictures a second of one actor, waits included; None if none was segmented."""
+        seconds = self.seconds.get("segment", 0.0) + sum(self.waits.values())
+        return self.n_segmented / seconds if self.n_segmented and seconds > 0 else None
+
     def __add__(self, other: "ShardTimings") -> "ShardTimings":
         return ShardTimings(
             _sum(STAGES, self.seconds, other.seconds),

@@ -71,6 +71,8 @@ class ShardResult:
         counts: pictures that were worked on now; when failed rows are done again, the others are not.
         n_halved: shapes for which this process runs smaller batches, since larger ones ran out of memory.
         timings: where the time of those pictures went.
+        n_empty: labelled pictures of the file in which every pixel is ignored.
+        confidence_mean: over the pixels of the file that are not ignored, 0 to 1; None if there are none.
         actor: which of the job's actors did it, as the driver counts them.
     """
 
@@ -81,6 +83,9 @@ class ShardResult:
     last_error: str
     n_halved: int
     timings: ShardTimings
+    vocabulary: str
+    n_empty: int
+    confidence_mean: float | None
     actor: int = 0
 
 

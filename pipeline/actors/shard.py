@@ -182,6 +182,9 @@ class ShardRunner:
             failed[-1] if failed else "",
             self._batches.n_halved,
             watch.read(len(done_now)),
+            ref.vocabulary,
+            sum(label.status == LABELLED and not label.classes for label in labels),
+            _confidence_mean(labels),
         )
 
     def _write(self, ref: ShardRef, labels: list[LabelRow]) -> None:
@@ -274,6 +277,12 @@ def _is_withheld(order: ShardOrder, now: ShardTotals) -> bool:
     if now.labelled or not now.rows or order.withhold == "none":
         return False
     return order.withhold == "failed" or now.failed.keys() <= UNREADABLE
+
+
+def _confidence_mean(labels: Sequence[LabelRow]) -> float | None:
+    classes = [each for label in labels for each in label.classes or ()]
+    pixels = sum(each["pixels"] for each in classes)
+    return sum(each["pixels"] * each["confidence_mean"] for each in classes) / pixels if pixels else None
 
 
 def _finished(label: LabelRow) -> Future[LabelRow]:

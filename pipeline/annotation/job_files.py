@@ -12,6 +12,7 @@ from schemas.job import JobRequest
 from schemas.spelling import did_you_mean
 
 _LISTS = ("sources", "vocabularies", "node_labels")
+_MAPPINGS = ("expected",)
 _ALSO_CALLED = {"source": "sources", "vocabulary": "vocabularies", "node_label": "node_labels"}
 
 
@@ -65,7 +66,11 @@ class _JobFile:
     text: str
     flags: frozenset[str]
 
-    def option(self, name: str, key: str, value: Any) -> bool | str | list[str]:
+    def option(self, name: str, key: str, value: Any) -> Any:
+        if name in _MAPPINGS:
+            if isinstance(value, dict):
+                return value
+            raise self._unfit(value, "what `escnet plan --write` writes there", key)
         if name in _LISTS:
             if isinstance(value, list):
                 return [self._as_typed(item, key, index) for index, item in enumerate(value)]

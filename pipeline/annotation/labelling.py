@@ -12,6 +12,7 @@ from pipeline.actors.actor import ReplicaSetup
 from pipeline.actors.orders import ReplicaStart, Segmenter, ShardResult
 from pipeline.actors.placement import Placement, ray_cluster
 from pipeline.actors.scheduler import run_shards
+from pipeline.annotation.health import PlanWatch
 from pipeline.annotation.resolve import ResolvedJob
 from pipeline.annotation.run_watch import RunWatch
 from pipeline.annotation.summary import unknown_words_line
@@ -69,6 +70,7 @@ def label_shards(
         StoppedError: by Ctrl-C. JobFailedError: by SIGTERM, or the job cannot go on.
     """
     setup = replica_setup(job, run, load_segmenter)
+    plan = None if job.request.expected is None or run.command != "annotate" else PlanWatch(job.request.expected)
     placement = replace(job.placement, n_actors=min(job.placement.n_actors, len(run.shards)))
     signals = StopSignals()
     try:
@@ -96,6 +98,7 @@ def label_shards(
                 ):
                     watch.add(result)
                     on_result(result)
+                    _hold_to_plan(plan, result, job.request.strict, progress)
     except KeyboardInterrupt as stop:  # the actors are gone by now: what lies there is what is done
         raise signals.error(run.stopped()) from stop
     return watch.timings()
@@ -111,6 +114,19 @@ def _watching(job: ResolvedJob, run: Run, placement: Placement, progress: Progre
         watch.close(error)
         raise
     watch.close(None)
+
+
+def _hold_to_plan(plan: PlanWatch | None, result: ShardResult, strict: bool, progress: Progress) -> None:
+    """Say what strays from the plan.
+
+    Raises:
+        JobFailedError: something strays for the worse, and the run is to be `strict`.
+    """
+    strayed = plan.look(result) if plan is not None else {}
+    for kind, line in strayed.items():
+        if strict and kind != "faster":
+            raise JobFailedError(f"stopped by --strict: {line}; what is done is kept, without --strict it goes on")
+        progress.say(line)
 
 
 def _welcome(model: str, watch: RunWatch, progress: Progress, actor: int, start: ReplicaStart) -> None:

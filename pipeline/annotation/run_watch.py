@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.actors.orders import ReplicaStart, ShardResult
 from pipeline.actors.placement import Placement
+from pipeline.annotation.health import ShardMonitor
 from pipeline.annotation.resolve import ResolvedJob
 from pipeline.output.run_log import RunLog
 from pipeline.progress import Progress
@@ -33,6 +34,8 @@ class RunWatch:
         self._n_shards = 0
         self.passed("plan")
         about = {**about, **_about(job, placement)}
+        self._monitor = ShardMonitor()
+        self._say = progress.say
         self._log = RunLog(job.request.output, job.storage, about, self._so_far, progress.say)
         progress.heard = lambda line: self._log.event("note", said=line)
 
@@ -57,6 +60,9 @@ class RunWatch:
         self._shards += result.timings
         self._n_shards += 1
         self._last_at = time.monotonic()
+        alarm = self._monitor.look(result)
+        if alarm is not None:
+            self._say(alarm)
         counts = {"labelled": result.counts.labelled, "failed": result.counts.failed}
         self._log.event("shard", shard_id=result.shard_id, actor=result.actor, **counts, **result.timings.as_json())
 

@@ -1,0 +1,156 @@
+"""Is a run as it should be? Each shard against those before it, and all of them against a plan.
+
+Both only say so: labels are the same whatever is said here. What is far off is nearly always the pictures or how they
+are read (another camera, swapped colour channels, a folder of black frames), and is cheapest found at once.
+"""
+
+import math
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.actors.orders import ShardResult
+from schemas.expectation import Expectation, class_distance, wilson
+from schemas.labels import ShardTotals
+from schemas.timings import ShardTimings
+
+LEAST_SHARDS = 8  # before it, before a shard is judged
+LEAST_PICTURES = 4  # labelled ones of a shard that is judged
+REMEMBERED = 50  # shards: what is usual may change in the course of a job
+_FAR = 6.0  # standard deviations, as the median of absolute deviations tells them
+_LEAST_OFF = {"confidence": 0.1, "ignored": 0.15, "empty": 0.15, "classes": 0.25}  # less is never far off
+_WORDS = {
+    "confidence": "mean confidence",
+    "ignored": "ignored share of the pixels",
+    "empty": "share of pictures without any class",
+    "classes": "distance of its classes from the usual ones",
+}
+
+
+@dataclass
+class ShardMonitor:
+    """Compares shards with those before them that had the same vocabulary."""
+
+    _numbers: dict[str, dict[str, deque[float]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(lambda: deque(maxlen=REMEMBERED)))
+    )
+    _mixes: dict[str, deque[dict[str, float]]] = field(
+        default_factory=lambda: defaultdict(lambda: deque(maxlen=REMEMBERED))
+    )
+
+    def look(self, result: ShardResult) -> str | None:
+        """A line of alarm if a shard is far off those before it; None otherwise."""
+        if result.totals.labelled < LEAST_PICTURES:
+            return None
+        before, mixes = self._numbers[result.vocabulary], self._mixes[result.vocabulary]
+        mix, usual = class_shares(result.totals), _mean_mix(mixes)
+        numbers = _numbers(result)
+        if usual is not None:
+            numbers["classes"] = class_distance(mix, usual)
+        n_before = len(mixes)
+        off = [
+            name for name, value in numbers.items() if n_before >= LEAST_SHARDS and _is_far(name, value, before[name])
+        ]
+        line = None
+        if off:
+            said = [f"{_WORDS[name]} {numbers[name]:.2f}, usually {np.median(before[name]):.2f}" for name in off]
+            most = f"; {_changed(mix, usual or {})}" if "classes" in off else ""
+            line = (
+                f"alarm: shard {result.shard_id} is far off the {n_before} before it: {'; '.join(said)}{most}. Look at "
+                "its pictures: swapped colour channels, another camera and empty frames look like this"
+            )
+        for name, value in numbers.items():
+            before[name].append(value)
+        mixes.append(mix)
+        return line
+
+
+@dataclass
+class PlanWatch:
+    """Holds a run to what a plan expects of it; see `Expectation`."""
+
+    expected: Expectation
+    totals: ShardTotals = field(default_factory=ShardTotals)
+    timings: ShardTimings = field(default_factory=ShardTimings)
+    _pixels: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _n_shards: int = 0
+    _said: set[str] = field(default_factory=set)
+
+    def look(self, result: ShardResult) -> dict[str, str]:
+        """By kind, lines on what has left the plan's intervals by now, each kind once."""
+        self._n_shards += 1
+        self.timings += result.timings
+        self.totals.rows += result.totals.rows
+        self.totals.labelled += result.totals.labelled
+        self.totals.pixels += result.totals.pixels
+        self.totals.ignored_pixels += result.totals.ignored_pixels
+        for each in result.totals.classes.values():
+            self._pixels[each["name"]] += each["pixels"]
+        if self.totals.rows < min(self.expected.n_pilot, self.expected.n_pictures) // 2:
+            return {}
+        found = {kind: line for kind, line in self._strayed() if kind not in self._said}
+        self._said |= found.keys()
+        where = f"strayed from the plan after {self.totals.rows:,} pictures"
+        return {kind: f"{where}: {line}" for kind, line in found.items()}
+
+    def _strayed(self) -> Iterator[tuple[str, str]]:
+        expected, n = self.expected, self.totals.rows
+        rate, planned = self.timings.actor_pictures_per_s, expected.pictures_per_s
+        if rate is not None and self._n_shards > 1 and not planned.low <= rate <= planned.high:
+            yield (
+                "slower" if rate < planned.low else "faster",
+                f"{rate:.2f} pictures a second and actor, planned were {planned.low:.2f} to {planned.high:.2f}",
+            )
+        failed = wilson(n - self.totals.labelled, n)
+        if failed.low > expected.failed_fraction.high:
+            yield "failures", f"{failed.found:.1%} failed, planned were at most {expected.failed_fraction.high:.1%}"
+        ignored = self.totals.ignored_pixels / max(1, self.totals.pixels)
+        spread = max(expected.ignored_spread, 0.05 * math.sqrt(expected.n_pilot))
+        if expected.strayed(abs(ignored - expected.ignored_fraction), spread, self.totals.labelled):
+            yield "ignored", f"{ignored:.1%} of the pixels are ignored, planned were {expected.ignored_fraction:.1%}"
+        total = max(1, sum(self._pixels.values()))
+        mix = {name: pixels / total for name, pixels in self._pixels.items()}
+        if expected.strayed(class_distance(mix, expected.classes), expected.class_spread, self.totals.labelled):
+            yield "classes", f"other classes than planned: {_changed(mix, expected.classes)}"
+
+
+def class_shares(totals: ShardTotals) -> dict[str, float]:
+    """By name, the share of each class in the pixels that are not ignored."""
+    whole = max(1, sum(each["pixels"] for each in totals.classes.values()))
+    shares: defaultdict[str, float] = defaultdict(float)
+    for each in totals.classes.values():
+        shares[each["name"]] += each["pixels"] / whole
+    return dict(shares)
+
+
+def _numbers(result: ShardResult) -> dict[str, float]:
+    totals = result.totals
+    numbers = {
+        "ignored": totals.ignored_pixels / max(1, totals.pixels),
+        "empty": result.n_empty / totals.labelled,
+    }
+    return numbers if result.confidence_mean is None else {"confidence": result.confidence_mean, **numbers}
+
+
+def _is_far(name: str, value: float, before: deque[float]) -> bool:
+    if len(before) < LEAST_SHARDS - 1:  # there is no distance yet from the first shard's usual classes
+        return False
+    median = float(np.median(before))
+    deviation = 1.4826 * float(np.median(np.abs(np.array(before) - median)))
+    off = value - median if name == "classes" else abs(value - median)
+    return off > max(_LEAST_OFF[name], _FAR * deviation)
+
+
+def _mean_mix(mixes: deque[dict[str, float]]) -> dict[str, float] | None:
+    if not mixes:
+        return None
+    names = {name for mix in mixes for name in mix}
+    return {name: sum(mix.get(name, 0.0) for mix in mixes) / len(mixes) for name in names}
+
+
+def _changed(mix: dict[str, float], usual: dict[str, float]) -> str:
+    """The three classes whose share changed most."""
+    names = sorted(mix.keys() | usual.keys(), key=lambda name: -abs(mix.get(name, 0.0) - usual.get(name, 0.0)))
+    return ", ".join(f"{name} {mix.get(name, 0.0):.0%} for {usual.get(name, 0.0):.0%}" for name in names[:3])
