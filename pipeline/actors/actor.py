@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from escnet.models import ResolvedModel
+from pipeline.actors.metrics import metrics_of_this_process
 from pipeline.actors.orders import ReplicaStart, RunnerReport, Segmenter, ShardOrder, ShardResult
 from pipeline.actors.shard import ShardRunner
 from pipeline.actors.stopwatch import Stopwatch
 from pipeline.storage import StorageOptions
 from schemas.errors import PlacementError
 from schemas.job import DEFAULT_TIMEOUT_S, LabelOptions, ShardRef
+from schemas.manifest import public_uri
 from schemas.vocabulary import Vocabulary
 
 SHARDS_AT_ONCE = 2  # one with the model, one filling its window
@@ -123,6 +125,7 @@ def make_runner(setup: ReplicaSetup, watch: Stopwatch | None = None) -> ShardRun
         timeout_s=setup.timeout_s,
         redo_kinds=setup.redo_kinds,
         has_own_core=setup.options.device == "cpu" and setup.options.cpus_per_actor == 1,
+        metrics=metrics_of_this_process(public_uri(setup.output)),
     )
 
 

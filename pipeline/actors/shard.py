@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pipeline.actors.metrics import ActorMetrics, NoMetrics
 from pipeline.actors.orders import Counts, RunnerReport, Segmenter, ShardOrder, ShardResult, Stuck
 from pipeline.actors.safe_batches import SafeBatches
 from pipeline.actors.stages import encode_label, read_picture, too_late
@@ -63,6 +64,7 @@ class ShardRunner:
         redo_kinds: of shards that have label files, do only the rows that failed so again and replace the files;
             None labels shards that have none.
         has_own_core: see `Stopwatch`.
+        metrics: told of every picture, batch and shard.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class ShardRunner:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         redo_kinds: frozenset[str] | None = None,
         has_own_core: bool = False,
+        metrics: ActorMetrics | NoMetrics | None = None,
     ) -> None:
         self._segmenter = segmenter
         self._compiled = compiled
@@ -89,6 +92,7 @@ class ShardRunner:
         self._timeout_s = timeout_s
         self._redo_kinds = redo_kinds
         self._has_own_core = has_own_core
+        self._metrics = metrics or NoMetrics()
         self._at_hand: dict[str, Counts] = {}
         self._at_model: tuple[Stuck, float] | None = None  # what the model works on, and since when
         self._counts_lock = threading.Lock()
@@ -172,6 +176,7 @@ class ShardRunner:
         if not is_withheld:
             with watch.stage("write"):
                 self._write(ref, labels)
+            self._metrics.shard(watch.read(len(done_now)))
         failed = [f"{row.error_stage}/{row.error_kind}: {row.error_message}" for row in labels if row.status == FAILED]
         n_labelled = sum(label.status == LABELLED for label in done_now)
         return ShardResult(
@@ -224,6 +229,7 @@ class ShardRunner:
         done: list[Future[LabelRow]] = []
         for positions, batch in batches(ready, self._batch_size):
             work.watch.took_batch(ready.n_ready, self._encode_pool.n_at_hand)
+            self._metrics.batch(len(batch), ready.n_ready, self._encode_pool.n_at_hand)
             results = iter(self._segment(work, positions, batch))
             for position, item in zip(positions, batch, strict=True):
                 if isinstance(item, LabelRow):
@@ -268,6 +274,7 @@ class ShardRunner:
         return encoded
 
     def _count(self, ref: ShardRef, label: LabelRow) -> None:
+        self._metrics.picture(label.status)
         with self._counts_lock:
             if ref.shard_id in self._at_hand:  # whoever waits for the last label may be faster than this
                 self._at_hand[ref.shard_id] += Counts(1, 0) if label.status == LABELLED else Counts(0, 1)
