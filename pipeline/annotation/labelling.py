@@ -19,6 +19,7 @@ from pipeline.annotation.summary import unknown_words_line
 from pipeline.progress import Progress
 from pipeline.signals import StopSignals
 from pipeline.storage import join, locate
+from schemas.errors import JobFailedError
 from schemas.job import ShardRef
 from schemas.layout import JOB_FILE
 from schemas.timings import RunTimings
