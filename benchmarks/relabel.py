@@ -2,9 +2,10 @@
 
     python benchmarks/relabel.py --photos ../shared/data/photos/images --json benchmarks/relabel.json
 
-Labels scenes of the demo world, and photographs if there are any, with escnet-nano, and relabels them with other
-thresholds in one process. Beside that stands escnet-b16 with its default views and 150 classes on the same machine,
-one thread, one picture; its weights are random, which cost the same as trained ones.
+Labels scenes of the demo world with its names, and photographs if there are any with 150 classes, with escnet-nano, and
+relabels them with other thresholds in one process. Beside that stands escnet-b16 with 150 classes on the same machine,
+one thread, one picture, and only one of the five views that it has by default: so the ratio is a lower bound. Its
+weights are random, which cost the same as trained ones.
 """
 
 import argparse
@@ -20,9 +21,10 @@ from segment import run_alone
 
 from jobs.main import cli
 from pipeline.demo_world.folder import world_scene
-from pipeline.demo_world.names import OBJECTS
+from pipeline.demo_world.names import OBJECTS, world_vocabulary
 from pipeline.relabel import RelabelRequest, relabel
 from pipeline.vocabularies import load_vocabulary
+from schemas.vocabulary import Vocabulary
 from schemas.vocabulary_files import vocabulary_yaml
 
 SIZE = (640, 480)
@@ -36,13 +38,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = {"scenes": measure(Path(folder) / "scenes", draw_scenes(asked.n))}
+        found = {
+            "scenes": measure(
+                Path(folder) / "scenes", draw_scenes(asked.n), world_vocabulary(OBJECTS[:36], name="world")
+            )
+        }
         if asked.photos:
-            found["photographs"] = measure(Path(folder) / "photos", open_photos(asked.photos, asked.n))
-    b16 = {"model": "escnet-b16", "views": "sliding", "classes": 150, "size": SIZE, "threads": 1, "repeat": 1}
-    found["escnet_b16_seconds"] = run_alone(b16)["seconds"][0]
+            found["photographs"] = measure(
+                Path(folder) / "photos", open_photos(asked.photos, asked.n), load_vocabulary("ade20k-150")
+            )
+    b16 = {"model": "escnet-b16", "views": "single", "classes": 150, "size": SIZE, "threads": 1, "repeat": 1}
+    found["escnet_b16_one_view_seconds"] = run_alone(b16)["seconds"][0]
     slowest = max(found[kind]["relabel_seconds"] for kind in ("scenes", "photographs") if kind in found)
-    found["times_faster"] = found["escnet_b16_seconds"] / slowest
+    found["times_faster_than_one_view"] = found["escnet_b16_one_view_seconds"] / slowest
     text = json.dumps(found, indent=2) + "\n"
     print(text, end="")
     if asked.json:
@@ -60,17 +68,26 @@ def open_photos(folder: Path, n: int) -> list[Image.Image]:
     return [Image.open(path).convert("RGB").resize(SIZE) for path in sorted(folder.iterdir())[:n]]
 
 
-def measure(folder: Path, pictures: list[Image.Image]) -> dict:
-    """Label with 150 classes, relabel with a threshold for all; seconds and bytes a picture."""
+def measure(folder: Path, pictures: list[Image.Image], words: Vocabulary) -> dict:
+    """Label, relabel with a threshold for all; seconds and bytes a picture."""
     (folder / "pictures").mkdir(parents=True)
     for k, picture in enumerate(pictures):
         picture.save(folder / "pictures" / f"{k}.png")
-    words = load_vocabulary("ade20k-150")
     strict = words.model_copy(
         update={"classes": [each.model_copy(update={"min_confidence": 0.5}) for each in words.classes]}
     )
+    (folder / "words.yaml").write_text(vocabulary_yaml(words))
     (folder / "strict.yaml").write_text(vocabulary_yaml(strict))
-    nano = ["--model", "escnet-nano", "--vocabulary", "ade20k-150", "--actors", "1", "--gpus-per-actor", "0"]
+    nano = [
+        "--model",
+        "escnet-nano",
+        "--vocabulary",
+        str(folder / "words.yaml"),
+        "--actors",
+        "1",
+        "--gpus-per-actor",
+        "0",
+    ]
     cli.main(["annotate", str(folder / "pictures"), *nano, "--output", str(folder / "out")], standalone_mode=False)
     started = time.perf_counter()
     relabel(RelabelRequest(str(folder / "out"), str(folder / "new"), (str(folder / "strict.yaml"),), workers=1))
