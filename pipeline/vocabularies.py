@@ -38,10 +38,16 @@ def load_vocabulary(name_or_path: str, options: StorageOptions | None = None) ->
         VocabularyError: no such name and no such file, a folder, not readable, or not a vocabulary.
         InputError: a URI whose scheme is unknown or has no driver.
     """
+    text, file_name = read_vocabulary_text(name_or_path, options or StorageOptions())
+    return parse_vocabulary(text, file_name)
+
+
+def read_vocabulary_text(name_or_path: str, options: StorageOptions) -> tuple[str, str]:
+    """The text of a vocabulary file, and its name for messages; see `load_vocabulary`."""
     if name_or_path in bundled_names():
-        text = resources.files("vocabularies").joinpath(f"{name_or_path}.yaml").read_text(encoding="utf-8")
-        return parse_vocabulary(text, f"{name_or_path}.yaml")
-    return parse_vocabulary(_read_text(name_or_path, options or StorageOptions()), public_uri(name_or_path))
+        file_name = f"{name_or_path}.yaml"
+        return resources.files("vocabularies").joinpath(file_name).read_text(encoding="utf-8"), file_name
+    return _read_text(name_or_path, options), public_uri(name_or_path)
 
 
 def write_vocabulary(vocabulary: Vocabulary, uri: str, options: StorageOptions, *, replace: bool) -> None:

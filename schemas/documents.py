@@ -6,6 +6,7 @@ keys and NaN are refused, each with the line it stands on.
 
 import json
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
@@ -119,10 +120,7 @@ def locate(text: str, path: tuple[int | str, ...]) -> Place:
 
     JSON is read as YAML, which it nearly is. A text in which nothing is found gives an empty place.
     """
-    try:
-        node = _StrictLoader(text.replace("\t", " ")).get_single_node()
-    except (DocumentError, yaml.YAMLError):
-        return Place()
+    node = _compose(text)
     place = Place()
     for part in path:
         key, node = _child(node, part)
@@ -131,6 +129,14 @@ def locate(text: str, path: tuple[int | str, ...]) -> Place:
         written = node.value if isinstance(node, yaml.ScalarNode) else None
         place = Place((key or node).start_mark.line + 1, written)
     return place
+
+
+@lru_cache(maxsize=1)  # the same document is asked again and again
+def _compose(text: str) -> yaml.Node | None:
+    try:
+        return _StrictLoader(text.replace("\t", " ")).get_single_node()
+    except (DocumentError, yaml.YAMLError):
+        return None
 
 
 def _child(node: yaml.Node | None, part: int | str) -> tuple[yaml.Node | None, yaml.Node | None]:

@@ -5,7 +5,7 @@ Texts come in and go out; pipeline/vocabularies.py reads the bytes. docs/vocabul
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,6 +78,30 @@ def parse_vocabulary(text: str, file_name: str) -> Vocabulary:
         raise _explain(file_name, error, parsed.place) from error
 
 
+def from_classes(classes: list[dict[str, Any]], lines: Sequence[int | None], file_name: str) -> Vocabulary:
+    """A vocabulary, named after its file, of classes that stood on some lines of it.
+
+    Raises:
+        VocabularyError: as `parse_vocabulary` does.
+    """
+
+    def place(path: Path) -> Place:
+        index = path[1] if len(path) > 1 else None
+        return Place(lines[index]) if isinstance(index, int) else Place()
+
+    try:
+        return Vocabulary.model_validate({"name": _name_from(file_name), "classes": classes})
+    except ValidationError as error:
+        raise _explain(file_name, error, place) from error
+
+
+def written_parts(text: str, file_name: str) -> tuple[dict[str, Any], Callable[[Path], Place]]:
+    """The data of a file that holds a vocabulary, as it was written, and a way to ask where a part stands."""
+    text = text.removeprefix("\ufeff")
+    parsed = _READERS[_form(text, file_name)](text)
+    return parsed.data, parsed.place
+
+
 def _form(text: str, file_name: str) -> Literal["yaml", "json", "names"]:
     suffix = file_name.lower().rpartition(".")[2]
     if suffix in ("yaml", "yml"):
@@ -90,7 +114,7 @@ def _form(text: str, file_name: str) -> Literal["yaml", "json", "names"]:
 def _name_from(file_name: str) -> str:
     """A vocabulary's name from its file's: `lists/My classes (2).txt` gives `My classes -2`."""
     stem = re.split(r"[/\\]", file_name.rstrip("/\\"))[-1]
-    stem = re.sub(r"\.(ya?ml|json|txt)$", "", stem, flags=re.IGNORECASE)
+    stem = re.sub(r"\.(ya?ml|json|txt|csv|tsv|xml)$", "", stem, flags=re.IGNORECASE)
     return re.sub(r"[^\w .+-]+", "-", stem).strip(" .+-").encode()[:100].decode(errors="ignore") or "vocabulary"
 
 

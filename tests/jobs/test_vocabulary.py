@@ -1,14 +1,18 @@
 """`escnet vocabulary`: what is printed, and how it ends."""
 
+import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from jobs.main import cli
-from schemas.errors import VocabularyError
+from pipeline.vocabularies import load_vocabulary
+from schemas.errors import OutputError, VocabularyError
 from schemas.vocabulary_files import parse_vocabulary
+from tests.pipeline.labelled_output import Answer, write_output
 
 
 def run(*arguments: str) -> str:
@@ -89,3 +93,64 @@ def test_help_loads_nothing_heavy():
         "print(sorted({'torch', 'ray', 'pyarrow', 'fsspec', 'pydantic', 'yaml'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def exit_code(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, ["vocabulary", *arguments], catch_exceptions=False, standalone_mode=False)
+    return result.return_value or 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("- {id: 0, name: road}\n", 0), ("- {id: 0, name: crane}\n", 0), ("- {id: 0, name: a_b}\n", 1), ("- no\n", 2)],
+)
+def test_lint_ends_with_the_code_of_the_worst_finding(tmp_path, text, code):
+    (tmp_path / "words.yaml").write_text(text)
+    assert exit_code("lint", str(tmp_path / "words.yaml"))[0] == code
+
+
+def test_lint_says_where_and_what_to_do(tmp_path):
+    path = tmp_path / "words.yaml"
+    path.write_text("- {id: 0, name: road}\n- {id: 1, name: traffic_light}\n")
+    assert exit_code("lint", str(path))[1] == (
+        f"{path}, line 2: warning: class 1 'traffic_light': 'traffic_light' is no word of a language, and text "
+        "encoders learnt from language; write it as people do, 'traffic light', at least as the prompt\n"
+        f"{path}: 1 finding\n"
+    )
+    (finding,) = json.loads(exit_code("lint", str(path), "--json", "-")[1])["findings"]
+    assert (finding["severity"], finding["line"]) == ("warning", 2)
+
+
+NEW_WORDS = WORDS.replace("0.25", "0.5").replace("becomes: car", "becomes: ignore")
+
+
+def test_diff_says_what_changes_and_what_of_an_output_it_touches(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "street.yaml").write_text(WORDS)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "street.yaml").write_text(NEW_WORDS)
+    cars, none = Answer(np.full((4, 4), 3, np.int32)), Answer(np.full((4, 4), -1, np.int32))
+    write_output("out", {"street": {"a.jpg": cars, "b.jpg": cars, "c.jpg": none}}, [parse_vocabulary(WORDS, "street")])
+    assert run("diff", "street.yaml", "new/street.yaml", "--output", "out") == (
+        "thresholds   3 'car': confidence >= 0.25, margin >= 0 -> confidence >= 0.5, margin >= 0\n"
+        "distractors  'toy car' becomes ignore, was class 3\n"
+        "\n"
+        "The same words compete for pixels: labels can be decided again without the model, `escnet relabel`.\n"
+        "out: 2 shards, 3 pictures labelled with street; 1 of them holds pixels of a class that changes.\n"
+    )
+    assert json.loads(run("diff", "street.yaml", "new/street.yaml", "--json", "-"))["needs_model"] is False
+    assert run("diff", "street.yaml", "street.yaml").startswith("The two are the same")
+
+
+def test_import_writes_a_file_with_every_id(tmp_path):
+    (tmp_path / "labels.csv").write_text("name,prompts\ncar,car;taxi\nroad,\n")
+    output = str(tmp_path / "words.yaml")
+    said = run("import", str(tmp_path / "labels.csv"), "--output", output)
+    assert said == f"Wrote {output}: 2 classes from {tmp_path / 'labels.csv'} (csv)\n"
+    found = load_vocabulary(output)
+    assert [(each.id, each.name, each.prompts) for each in found.classes] == [
+        (0, "car", ("car", "taxi")), (1, "road", ("road",)),
+    ]  # fmt: skip
+    with pytest.raises(OutputError, match="already there"):
+        run("import", str(tmp_path / "labels.csv"), "--output", output)
+    run("import", str(tmp_path / "labels.csv"), "--output", output, "--overwrite")
