@@ -8,8 +8,8 @@ import click
 from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError, one_line
 
 COMMANDS = (
-    "annotate", "compare", "dataset", "demo-world", "evaluate", "export", "job", "manifest", "merge", "model", "plan",
-    "relabel", "report", "retry", "select", "show", "status", "train", "verify", "vocabulary",
+    "annotate", "bench", "compare", "dataset", "demo-world", "evaluate", "export", "job", "manifest", "merge",
+    "model", "plan", "relabel", "report", "retry", "select", "show", "status", "train", "verify", "vocabulary",
 )  # fmt: skip
 
 
