@@ -26,6 +26,7 @@ from tests.escnet.catseg.official import (
 )
 
 REFERENCE = json.loads(Path(__file__).with_name("reference.json").read_text())
+LONG = ("171 classes, sliding", "847 classes, sliding")
 PATH = Path("model_base.pth")
 
 
@@ -44,9 +45,7 @@ def vocabulary(n_classes: int) -> Vocabulary:
     return Vocabulary(name="things", templates=[TEMPLATE], classes=classes)
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(name, marks=pytest.mark.slow if name == "171 classes, sliding" else ()) for name in CASES]
-)
+@pytest.mark.parametrize("case", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in CASES])
 def test_output_equals_the_public_codes(network, case):
     n_classes, views, size_hw = CASES[case]
     segmenter = Segmenter(network, views=views)
