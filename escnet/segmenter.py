@@ -98,8 +98,13 @@ class Segmenter:
 
     @torch.no_grad()
     def logits(self, prepared: Prepared, vocabulary: CompiledVocabulary) -> Tensor:
-        """(K, ch, cw) float32: what one picture's labels are made from, before any temperature; see `scoring.score`."""
-        return self._canvases([prepared], vocabulary)[0]
+        """What one picture's labels are made from, before any temperature; see `scoring.score`.
+
+        Returns:
+            (K, ch, cw) float32; with preselection only of the classes that stay.
+        """
+        _, canvases = self._canvases([prepared], vocabulary)
+        return canvases[0]
 
     def _segment(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> list[Segmentation]:
         kept, canvases = self._canvases(group, vocabulary)

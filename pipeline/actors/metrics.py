@@ -75,7 +75,8 @@ def metrics_of_this_process(output: str) -> ActorMetrics | NoMetrics:
 
 
 def _tagged(metric: _Metric, output: str) -> _Metric:
-    metric.set_default_tags({"output": output})  # type: ignore[attr-defined]
+    in_ascii = output.encode("ascii", "backslashreplace").decode()  # Ray takes no other
+    metric.set_default_tags({"output": in_ascii})  # type: ignore[attr-defined]
     return metric
 
 

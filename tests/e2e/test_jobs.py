@@ -133,7 +133,7 @@ def test_a_job_loses_a_node_gains_one_is_stopped_and_goes_on(cluster, folder):
     kept = n_done(output)
     assert 6 <= kept < N_PICTURES // 2
     said = escnet("job", "logs", job).stdout
-    assert "waiting for 1 of 3 actors, each with 1 CPU and 0 GPU" in said
+    assert re.search(r"waiting for \d of 3 actors, each with 1 CPU and 0 GPU", said)  # how many, the machine decides
     assert "a worker process died; what it had at hand is done again" in said
     assert f"stopped; {kept} of {N_PICTURES // 2} shards are done and kept" in said
     status = escnet("job", "status", job).stdout
