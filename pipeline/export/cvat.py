@@ -72,9 +72,9 @@ def distinct_colors(vocabulary: Vocabulary) -> dict[int, tuple[int, int, int]]:
     found: dict[int, tuple[int, int, int]] = {}
     taken = {(0, 0, 0)}
     for each in sorted(vocabulary.classes, key=lambda each: each.id):
-        color, k = tuple(each.color), each.id
+        color, k = each.color, each.id
         while color in taken:
             color, k = class_color(k), k + 1
         taken.add(color)
-        found[each.id] = (color[0], color[1], color[2])
+        found[each.id] = color
     return found
