@@ -8,11 +8,13 @@ Weights are random: they cost the same as trained ones. The picture is noise of 
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from itertools import product
 
 
 def main() -> None:
@@ -24,36 +26,50 @@ def main() -> None:
     parser.add_argument("--size", nargs=2, type=int, default=[640, 480], metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--preselect", nargs="+", default=["off"], metavar="N|off", help="see `escnet annotate`")
+    parser.add_argument("--before", metavar="DIR", help="another checkout, measured before this one")
+    parser.add_argument("--json", help="file for the figures")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
         print(json.dumps(measure(**json.loads(asked.one))))
         return
-    print("| model | views | classes | s a picture (median) | fastest - slowest | peak memory | above the model |")
-    print("|---|---|---|---|---|---|---|")
-    for model in asked.models:
-        for views in asked.views:
-            for classes in asked.classes:
-                one = {"model": model, "views": views, "classes": classes, "size": asked.size}
-                show(one, run_alone({**one, "threads": asked.threads, "repeat": asked.repeat}))
+    found = []
+    print(
+        "| model | views | classes | preselect | s a picture (median) | fastest - slowest | CPU s, fastest | peak memory | above the model |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for model, views, classes, preselect in product(asked.models, asked.views, asked.classes, asked.preselect):
+        one = {"model": model, "views": views, "classes": classes, "preselect": preselect, "size": asked.size}
+        for checkout in [asked.before, None] if asked.before and preselect == "off" else [None]:
+            shown = one if checkout is None else {**one, "preselect": "before"}
+            found.append(shown | run_alone({**one, "threads": asked.threads, "repeat": asked.repeat}, checkout))
+            show(found[-1])
+    if asked.json:
+        with open(asked.json, "w") as file:
+            json.dump({"threads": asked.threads, "figures": found}, file, indent=1)
 
 
-def run_alone(one: dict) -> dict:
+def run_alone(one: dict, checkout: str | None) -> dict:
     """Measure in a fresh process: peak memory is a process's own and never goes down."""
     command = [sys.executable, __file__, "--one", json.dumps(one)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    environment = {**os.environ, "PYTHONPATH": checkout} if checkout else None
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return json.loads(done.stdout)
 
 
-def show(one: dict, found: dict) -> None:
+def show(found: dict) -> None:
     """One line of the table."""
     seconds = found["seconds"]
     spread = f"{min(seconds):.2f} - {max(seconds):.2f}"
     memory = f"{found['peak_mib']:,.0f} MiB | {found['growth_mib']:,.0f} MiB"
+    cpu = f"{min(found['cpu_seconds']):.2f}"
     median = f"{statistics.median(seconds):.2f}"
-    print(f"| {one['model']} | {one['views']} | {one['classes']} | {median} | {spread} | {memory} |", flush=True)
+    asked = " | ".join(str(found[name]) for name in ("model", "views", "classes", "preselect"))
+    print(f"| {asked} | {median} | {spread} | {cpu} | {memory} |", flush=True)
 
 
-def measure(model: str, views: str, classes: int, size: list[int], threads: int, repeat: int) -> dict:
+def measure(model: str, views: str, classes: int, preselect: str, size: list[int], threads: int, repeat: int) -> dict:
     """Segment one picture `repeat` times after a first; seconds of each, and memory in MiB."""
     import numpy as np
     import torch
@@ -64,18 +80,25 @@ def measure(model: str, views: str, classes: int, size: list[int], threads: int,
 
     torch.set_num_threads(threads)
     network = load_model(resolve_model(model, allow_random_weights=True))
-    segmenter = Segmenter(network, views=views)
+    options = {} if preselect == "off" else {"preselect": int(preselect)}
+    segmenter = Segmenter(network, views=views, **options)
     compiled = segmenter.compile(Vocabulary(name="things", classes=[f"thing {k}" for k in range(classes)]))
     width, height = size
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     prepared = segmenter.prepare(picture)
     before = peak_mib()
-    seconds = []
+    seconds, cpu_seconds = [], []
     for _ in range(repeat + 1):
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         segmenter.segment([prepared], compiled)
         seconds.append(time.perf_counter() - started)
-    return {"seconds": seconds[1:], "peak_mib": peak_mib(), "growth_mib": peak_mib() - before}
+        cpu_seconds.append(time.process_time() - cpu_started)
+    return {
+        "seconds": seconds[1:],
+        "cpu_seconds": cpu_seconds[1:],
+        "peak_mib": peak_mib(),
+        "growth_mib": peak_mib() - before,
+    }
 
 
 def peak_mib() -> float:
