@@ -131,7 +131,8 @@ def _check_model(asked: str | None, made_by: ModelRecord, checkpoint: str, *, ov
     """The model that made the labels, and nothing in the way of the checkpoint to be written.
 
     Raises:
-        ModelError: another model, random weights, or a checkpoint whose place is not known.
+        ModelError: another model, random weights, a network that cannot be calibrated so, or a checkpoint whose place
+            is not known.
         OutputError: `checkpoint` exists and may not be replaced.
     """
     refuse_existing(checkpoint, overwrite=overwrite)
@@ -146,6 +147,11 @@ def _check_model(asked: str | None, made_by: ModelRecord, checkpoint: str, *, ov
         raise ModelError(
             f"{asked or made_by.name}: has fingerprint {resolved.fingerprint}, but the labels were made by "
             f"{made_by.name} with {made_by.fingerprint}; give that one with --model"
+        )
+    if resolved.config.canvas_holds == "probabilities":
+        raise ModelError(
+            f"{resolved.name}: a CAT-Seg averages its views as probabilities, behind which no temperature can be fitted; "
+            "choose thresholds by the calibration table of `escnet evaluate`"
         )
     return resolved
 

@@ -65,14 +65,14 @@ def test_of_a_long_vocabulary_each_view_keeps_the_likeliest(network, image):
     for view in range(2):
         is_kept = torch.zeros(11, dtype=torch.bool).index_fill(0, kept[view], True)
         assert (logits[view, ~is_kept] == UNLIKELY).all()
-        alone = network.logits_of(image, text, kept)[view]
+        alone = network.logits(image, text, classes=kept)[view]
         torch.testing.assert_close(logits[view, is_kept], alone, rtol=0, atol=2e-6)
 
 
 @torch.no_grad()
 def test_logits_of_some_classes_are_those_of_a_vocabulary_of_them(network, image):
     text, chosen = network.prepare_text(embeddings(9)), torch.tensor([[1, 4, 7], [0, 4, 8]])
-    found = network.logits_of(image, text, chosen)
+    found = network.logits(image, text, classes=chosen)
     for view in range(2):
         alone = network.logits(image, network.prepare_text(embeddings(9)[chosen[view]]))
         torch.testing.assert_close(found[view], alone[view], rtol=0, atol=2e-6)
