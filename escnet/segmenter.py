@@ -98,7 +98,7 @@ class Segmenter:
 
     @torch.no_grad()
     def logits(self, prepared: Prepared, vocabulary: CompiledVocabulary) -> Tensor:
-        """What one picture's labels are made from, before any temperature; see `scoring.score`.
+        """What one picture's labels are made from: logits before any temperature, or what else `canvas_holds` says.
 
         Returns:
             (K, ch, cw) float32; with preselection only of the classes that stay.

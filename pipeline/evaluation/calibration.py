@@ -150,8 +150,8 @@ def _check_model(asked: str | None, made_by: ModelRecord, checkpoint: str, *, ov
         )
     if resolved.config.canvas_holds == "probabilities":
         raise ModelError(
-            f"{resolved.name}: a CAT-Seg averages its views as probabilities, behind which no temperature can be fitted; "
-            "choose thresholds by the calibration table of `escnet evaluate`"
+            f"{resolved.name}: a CAT-Seg averages its views as probabilities, behind which no temperature can be "
+            "fitted; choose thresholds with `escnet evaluate` instead"
         )
     return resolved
 

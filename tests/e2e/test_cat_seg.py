@@ -10,6 +10,8 @@ from PIL import Image
 from escnet.catseg import importing
 from escnet.checkpoint_header import read_header
 from jobs.main import cli
+from pipeline.evaluation.calibration import calibrate
+from schemas.errors import ModelError
 from tests.escnet.catseg.official import official_weights, picture, tiny_config
 
 
@@ -58,6 +60,8 @@ def test_a_folder_is_labelled_and_relabelling_gives_what_a_fresh_run_gives(check
     assert all(0.2 < confidence < 0.95 for confidence in labels["loose"]["confidence_mean"].to_pylist())
     assert max(labels["fresh"]["ignored_fraction"].to_pylist()) > max(labels["loose"]["ignored_fraction"].to_pylist())
     assert labels["again"].equals(labels["fresh"])
+    with pytest.raises(ModelError, match=r"cat-seg.safetensors: a CAT-Seg averages its views as probabilities"):
+        calibrate(str(tmp_path / "loose"), "masks", str(tmp_path / "cool.safetensors"), model=str(checkpoint))
 
 
 def words(path, min_confidence: float):
