@@ -36,7 +36,9 @@ def main() -> None:
         return
     found = []
     print(
-        "| model | views | classes | preselect | s a picture (median) | fastest - slowest | CPU s, fastest | peak memory | above the model |"
+        print(
+            "| model | views | classes | preselect | s (median) | fastest - slowest | CPU s | peak | above the model |"
+        )
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for model, views, classes, preselect in product(asked.models, asked.views, asked.classes, asked.preselect):
