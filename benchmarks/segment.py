@@ -35,11 +35,7 @@ def main() -> None:
         print(json.dumps(measure(**json.loads(asked.one))))
         return
     found = []
-    print(
-        print(
-            "| model | views | classes | preselect | s (median) | fastest - slowest | CPU s | peak | above the model |"
-        )
-    )
+    print("| model | views | classes | preselect | s (median) | fastest - slowest | CPU s | peak | above the model |")
     print("|---|---|---|---|---|---|---|---|---|")
     for model, views, classes, preselect in product(asked.models, asked.views, asked.classes, asked.preselect):
         one = {"model": model, "views": views, "classes": classes, "preselect": preselect, "size": asked.size}
