@@ -9,8 +9,9 @@ import pyarrow.dataset as ds
 import pytest
 from PIL import Image
 
+from pipeline.vocabularies import load_vocabulary
 from tests.e2e.command import annotate, escnet
-from tests.pipeline.labelled_output import save_mask
+from tests.pipeline.labelled_output import Answer, save_mask, write_output
 
 N_CLASSES = 20
 
@@ -53,3 +54,27 @@ def test_a_mask_of_another_size_is_one_line(compared):
     save_mask(compared / "other" / f"{photo.stem}.png", np.zeros((10, 10), np.uint8))
     said = escnet("evaluate", compared / "labels", "--ground-truth", compared / "other", code=2).stderr
     assert f"{photo.stem}.png: the mask is 10 x 10, but the picture's labels are 640 x 480" in said
+
+
+def test_a_hundred_photographs_against_their_panoptic_masks(shared_data, tmp_path):
+    words = load_vocabulary(str(shared_data / "photos" / "panoptic.json"))
+    document = json.loads((shared_data / "photos" / "panoptic.json").read_text())
+    answers = {}
+    for each in document["annotations"]:
+        colors = np.asarray(Image.open(shared_data / "photos" / "panoptic" / each["file_name"])).astype(np.int32)
+        segment_of = colors[..., 0] + 256 * colors[..., 1] + 65536 * colors[..., 2]
+        winner = np.full(segment_of.shape, words.classes[0].id, np.int32)
+        for segment in each["segments_info"]:
+            winner[segment_of == segment["id"]] = segment["category_id"]
+        winner[: len(winner) // 2] = words.classes[0].id  # the lower half of each is as it should be
+        answers[each["file_name"].replace(".png", ".jpg")] = Answer(winner)
+    assert len(answers) == 100
+    write_output(str(tmp_path / "out"), {words.name: answers}, [words], shard_size=50)
+    truth = shared_data / "photos" / "panoptic.json"
+    done = escnet("evaluate", tmp_path / "out", "--ground-truth", truth, "--boundaries", "--json", "-")
+    found = json.loads(done.stdout)
+    assert (found["n_pictures"], found["n_without_mask"]) == (100, 0)
+    assert found["n_pixels"] > 20_000_000
+    assert 0.4 < found["pixel_accuracy"] < 0.7
+    assert 0.3 < found["boundary_f"] < 0.9
+    assert sum(each["pixels"] for each in found["confusion"]) == found["n_pixels"]

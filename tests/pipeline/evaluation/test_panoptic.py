@@ -8,7 +8,6 @@ from PIL import Image
 
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.summary import evaluation_lines
-from pipeline.vocabularies import load_vocabulary
 from schemas.errors import InputError
 from schemas.vocabulary import Vocabulary
 from tests.pipeline.labelled_output import Answer, write_output
@@ -75,21 +74,3 @@ def test_a_mask_of_another_size_and_no_json_are_named(output, tmp_path):
         evaluate(output, uri)
     with pytest.raises(InputError, match=r"gone.json: not found"):
         evaluate(output, str(tmp_path / "gone.json"))
-
-
-def test_the_real_photographs_score_fully_against_their_own_panoptic_masks(shared_data, tmp_path):
-    words = load_vocabulary(str(shared_data / "photos" / "panoptic.json"))
-    document = json.loads((shared_data / "photos" / "panoptic.json").read_text())
-    answers = {}
-    for each in document["annotations"]:
-        colors = np.asarray(Image.open(shared_data / "photos" / "panoptic" / each["file_name"])).astype(np.int32)
-        segment_of = colors[..., 0] + 256 * colors[..., 1] + 65536 * colors[..., 2]
-        winner = np.full(segment_of.shape, words.classes[0].id, np.int32)
-        for segment in each["segments_info"]:
-            winner[segment_of == segment["id"]] = segment["category_id"]
-        answers[each["file_name"].replace(".png", ".jpg")] = Answer(winner)
-    assert len(answers) == 100
-    write_output(str(tmp_path / "out"), {words.name: answers}, [words], shard_size=50)
-    found = evaluate(str(tmp_path / "out"), str(shared_data / "photos" / "panoptic.json"))
-    assert (found.scores.pixel_accuracy, found.scores.miou, found.n_pictures) == (1.0, 1.0, 100)
-    assert found.scores.n_pixels > 20_000_000
