@@ -136,14 +136,14 @@ def diff(
     from pipeline.storage import StorageOptions
     from pipeline.vocabularies import load_vocabulary
     from pipeline.vocabulary.touched import touched
-    from schemas.vocabulary_diff import compare, wording
+    from schemas.vocabulary_diff import compare
 
     options = StorageOptions(endpoint_url, profile)
     if json_file not in (None, "-"):
         refuse_taken(json_file, options)
     was, now = load_vocabulary(old, options), load_vocabulary(new, options)
     changes = compare(was, now)
-    needs_model = wording(was) != wording(now)
+    needs_model = was.wording != now.wording
     ids = {each.class_id for each in changes if each.class_id is not None and each.changes_labels}
     found = None if output is None else touched(output, was, ids, options)
     data = {"changes": [asdict(each) for each in changes], "needs_model": needs_model}

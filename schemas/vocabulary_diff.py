@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from schemas.vocabulary import Vocabulary, VocabularyClass
 
@@ -13,7 +12,7 @@ class Change:
 
     Args:
         kind: "added", "removed", "renamed", "reused id", "new id", "re-worded", "thresholds", "colour", "parent",
-            "held-out", or of the whole: "templates", "distractors", "ignore_id", "name".
+            "held-out", or of the whole: "templates", "distractors", "level", "ignore_id", "name".
         class_id: of the class, in the old vocabulary where it is there.
         what: the class or part, and how it was and is.
         needs_model: labels made with the old vocabulary do not tell what those of the new one are.
@@ -31,11 +30,6 @@ def compare(old: Vocabulary, new: Vocabulary) -> list[Change]:
     """All differences, classes first by id. Classes are the same if their ids are, or else their names."""
     found = [change for was, now in _pairs(old, new) for change in _class_changes(was, now, old, new)]
     return found + list(_changes_of_the_whole(old, new))
-
-
-def wording(vocabulary: Vocabulary) -> tuple[Any, ...]:
-    """What competes for pixels: with the same wording the model says the same of every picture."""
-    return tuple(sorted(vocabulary.templates)), tuple(sorted(entry.prompts for entry in vocabulary.entries))
 
 
 def _pairs(old: Vocabulary, new: Vocabulary) -> Iterator[tuple[VocabularyClass | None, VocabularyClass | None]]:
@@ -79,7 +73,8 @@ def _class_changes(
         texts = [f"confidence >= {confidence:g}, margin >= {margin:g}" for confidence, margin in limits]
         yield Change("thresholds", was.id, f"{what}: {texts[0]} -> {texts[1]}")
     if was.parent != now.parent:
-        yield Change("parent", was.id, f"{what}: {was.parent} -> {now.parent}", changes_labels=False)
+        is_rolled_up = old.rolled_up != new.rolled_up
+        yield Change("parent", was.id, f"{what}: {was.parent} -> {now.parent}", changes_labels=is_rolled_up)
     if was.color != now.color:
         colours = ["#" + bytes(each.color).hex() for each in (was, now)]
         yield Change("colour", was.id, f"{what}: {colours[0]} -> {colours[1]}", changes_labels=False)
@@ -103,6 +98,8 @@ def _changes_of_the_whole(old: Vocabulary, new: Vocabulary) -> Iterator[Change]:
         elif there[prompts] != now[prompts]:
             targets = ["ignore" if each is None else f"class {each}" for each in (there[prompts], now[prompts])]
             yield Change("distractors", None, f"{_words(prompts)} becomes {targets[1]}, was {targets[0]}")
+    if old.level != new.level:
+        yield Change("level", None, f"{old.level} -> {new.level}")
     if old.ignore_id != new.ignore_id:
         yield Change("ignore_id", None, f"{old.ignore_id} -> {new.ignore_id}")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.vocabulary import Vocabulary
-from schemas.vocabulary_diff import compare, wording
+from schemas.vocabulary_diff import compare
 
 OLD = {
     "name": "street",
@@ -42,6 +42,7 @@ def with_(**values) -> Vocabulary:
         (changed(0, heldout=True), [("held-out", 0)], False),
         (with_(name="other"), [("name", None)], False),
         (with_(templates=["a {}"]), [("templates", None)], True),
+        (with_(level="parent"), [("level", None)], False),
         (with_(ignore_id=65535), [("ignore_id", None)], False),
         (with_(distractors=[]), [("distractors", None)], True),
         (with_(distractors=[{"prompts": ["sky"], "becomes": 7}]), [("distractors", None)], False),
@@ -56,7 +57,7 @@ def test_a_change_is_named_and_what_it_needs(new, expected, needs_model):
     old = with_()
     found = compare(old, new)
     assert [(each.kind, each.class_id) for each in found] == expected
-    assert any(each.needs_model for each in found) == (wording(old) != wording(new)) == needs_model
+    assert any(each.needs_model for each in found) == (old.wording != new.wording) == needs_model
 
 
 def test_a_change_says_how_it_was_and_is():
