@@ -75,7 +75,8 @@ class ClassAggregation(nn.Module):
         n_classes = sum(part.shape[1] for part in parts)
         n_all = max(n_classes, self.max_classes)
         guide = F.linear(self.padding_guidance, self.key.weight[:, self.value.in_features :])
-        sums = self._sum_part(self.padding.view(1, 1, 1, 1, -1), guide, scale=(n_all - n_classes) / n_all)
+        padding = self.padding.clone().view(1, 1, 1, 1, -1)  # PyTorch's counters choke on a view of a parameter
+        sums = self._sum_part(padding, guide, scale=(n_all - n_classes) / n_all)
         for part, each in zip(parts, guides, strict=True):
             of_part = self._sum_part(self._pool(part), each.key, scale=1 / n_all)
             sums = _Sums(sums.key_values + of_part.key_values, sums.keys + of_part.keys)

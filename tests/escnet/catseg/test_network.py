@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from escnet.catseg.network import UNLIKELY, CatSeg, likeliest
 from escnet.catseg.spatial import seam_mask
@@ -191,6 +192,18 @@ def test_a_training_step_changes_new_parts_and_queries_and_values_of_clip():
         width = before[name].shape[1]
         assert torch.equal(network.get_parameter(name)[width : 2 * width], before[name][width : 2 * width])
     assert changed - is_clip == set(before) - is_clip
+
+
+@torch.no_grad()
+def test_what_it_computes_can_be_counted(network, image):
+    def flops(n_classes: int) -> int:
+        text = network.prepare_text(embeddings(n_classes))
+        with FlopCounterMode(display=False) as counter:
+            network.logits(image, text)
+        return counter.get_total_flops()
+
+    few, more = flops(2), flops(4)
+    assert 1.8 < more / few < 2.0
 
 
 def test_in_training_neighbours_share_a_class_attention():
