@@ -1,4 +1,4 @@
-"""What `make demo` shows."""
+"""What `make demo` and the pages show."""
 
 import io
 import runpy
@@ -8,6 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+
+from escnet.models import load_model, resolve_model
+from escnet.segmenter import Segmenter
+from pipeline.demo_world.folder import N_OBJECTS, world_scene
+from pipeline.demo_world.names import class_id, draw_names
+from schemas.vocabulary_files import parse_vocabulary
 
 WORDS = 'name: words\nclasses: [{id: 3, name: brick, color: "#0a141e"}]\n'
 MAIN = runpy.run_path(str(Path(__file__).parents[1] / "examples/read_labels.py"))["main"]
@@ -55,3 +61,20 @@ def test_pictures_are_drawn_beside_their_labels_and_labels_alone_where_the_pictu
         ["b.png", "labelled", "0.50", "brick", "100%"],
         ["c.png", "failed", "decode/corrupt:", "no", "end"],
     ]
+
+
+def test_the_vocabularies_drawn_for_the_documentation_do_what_the_page_says():
+    script = runpy.run_path(str(Path(__file__).parents[1] / "docs/draw_vocabularies.py"))
+    scene = world_scene(draw_names(script["SEED"], N_OBJECTS), script["SEED"], script["SCENE"])
+    segmenter = Segmenter(load_model(resolve_model("escnet-nano")), views="single")
+    found = {
+        caption: np.asarray(script["labelled"](segmenter, scene.picture, parse_vocabulary(text, "shore.yaml")))
+        for caption, text in script["PANELS"].items()
+    }
+    is_water = scene.mask == class_id("water")
+    black = {caption: (drawing == 0).all(-1) for caption, drawing in found.items()}
+    assert not black["no thresholds"].any()
+    assert 0.5 < black["min_confidence: 0.8"][is_water].mean() < black["distractors: [water]"][is_water].mean()
+    assert black["distractors: [water]"][is_water].mean() > 0.98
+    assert black["distractors: [water]"][~is_water].mean() < 0.02
+    assert len(np.unique(found["level: parent"].reshape(-1, 3), axis=0)) == 3  # ground, object, black
