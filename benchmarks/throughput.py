@@ -61,10 +61,11 @@ def compare(asked: argparse.Namespace) -> dict:
         for path in sorted((folder / "made").iterdir()):
             write_replace(join(where, f"pictures/{path.name}"), path.read_bytes(), STORAGE)
         before = bare_alone()
+        print(f"bare model, before: {before:.3f} pictures a second", flush=True)
         jobs = [job(asked, where, words, n_actors) for n_actors in asked.actors]
         after = bare_alone()
     bare_per_s = statistics.mean((before, after))
-    print(f"bare model: {before:.3f} pictures a second before, {after:.3f} after", flush=True)
+    print(f"bare model, after: {after:.3f} pictures a second")
     for each in jobs:
         each["of_bare"] = each["per_s_by_files"] / bare_per_s
         each["of_first"] = each["per_s_by_files"] / jobs[0]["per_s_by_files"]
