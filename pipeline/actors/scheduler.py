@@ -91,6 +91,7 @@ class _Crew:
         self._finished = Counts()
         self._in_flight: dict[Any, tuple[Worker, ShardWork]] = {}  # in the order they were handed out
         self._say_waiting_at = time.monotonic() + SAY_WAITING_AFTER_S
+        self._count_unborn_at = time.monotonic() + ASK_AGAIN_AFTER_S
         replicas = actor_class(ray, placement)
         self._workers = [Worker(replicas.remote(setup)) for _ in range(min(placement.n_actors, len(shards)))]
 
@@ -103,6 +104,7 @@ class _Crew:
             for call in self._wait(calls):
                 yield from self._take(call)
             self._ask_for_reports()
+            self._count_unborn()
             self._end_stuck()
             self._count()
             self._say_waiting()
@@ -209,6 +211,16 @@ class _Crew:
         fresh.n_deaths_loading = worker.n_deaths_loading
         fresh.n_restarts = worker.n_restarts + worker.is_ready  # this death was not at loading
         self._workers[self._workers.index(worker)] = fresh
+
+    def _count_unborn(self) -> None:
+        """Processes that die before they answer at all make no call fail: only Ray's count of restarts tells of them."""
+        if time.monotonic() < self._count_unborn_at:
+            return
+        self._count_unborn_at = time.monotonic() + ASK_AGAIN_AFTER_S
+        for worker in self._workers:
+            if not worker.is_ready:
+                n_unseen = n_restarts(self._ray, worker.actor) - worker.n_restarts
+                self._give_up(n_unseen >= MAX_TRIES, n_unseen, "loading the model")
 
     def _blame(self, worker: Worker, works: list[ShardWork]) -> None:
         stuck = worker.report.stuck if worker.is_ended else None

@@ -103,7 +103,7 @@ def test_a_model_that_keeps_dying_ends_the_job_with_one_line(pictures, tmp_path,
     killer = threading.Thread(target=kill_all)
     killer.start()
     try:
-        with pytest.raises(JobFailedError, match=r"a worker process died 3 times at .*fewer --actors"):
+        with pytest.raises(JobFailedError, match=r"a worker process died \d+ times at .*fewer --actors"):
             list(work(planned(pictures, tmp_path), tmp_path))
     finally:
         stop.set()
