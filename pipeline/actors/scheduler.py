@@ -213,7 +213,7 @@ class _Crew:
         self._workers[self._workers.index(worker)] = fresh
 
     def _count_unborn(self) -> None:
-        """Processes that die before they answer at all make no call fail: only Ray's count of restarts tells of them."""
+        """Processes that die before they answer make no call fail: only Ray's count of restarts tells of them."""
         if time.monotonic() < self._count_unborn_at:
             return
         self._count_unborn_at = time.monotonic() + ASK_AGAIN_AFTER_S
