@@ -11,6 +11,8 @@ __all__ = ["ceph", "s3", "s3_server", "shared_data"]
 
 # Small tensors gain nothing from threads, and Ray's workers of the e2e tests want the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A token that Ray keeps in this user's home is no business of the tests: those of clusters with one bring their own.
+os.environ["RAY_AUTH_MODE"] = "disabled"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -112,7 +112,6 @@ def test_a_cluster_of_other_versions_is_said_in_one_line(monkeypatch):
         )
 
     monkeypatch.setattr("ray.init", refuse)
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or a token of the user's would stay in this process for others
     said = (
         "^--address auto: Version mismatch: The cluster was started with: Ray: 2.51.0 Python: 3.12.1 This process; inst"
     )

@@ -1,5 +1,8 @@
 """Bytes from a row, a file, a range of a file or a bucket; and what a row says when they do not come."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
 import pipeline.picture.fetch
@@ -15,7 +18,8 @@ OPTIONS = StorageOptions()
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds waited for; nobody really waits."""
     found: list[float] = []
-    monkeypatch.setattr(retries.time, "sleep", found.append)
+    clock = SimpleNamespace(sleep=found.append, monotonic=time.monotonic)
+    monkeypatch.setattr(retries, "time", clock)
     return found
 
 

@@ -4,7 +4,9 @@ import errno
 import io
 import ssl
 import tarfile
+import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -213,7 +215,8 @@ def test_every_way_to_say_where_and_who(s3, s3_server, monkeypatch, tmp_path, wa
 )
 def test_wrong_credentials_fail_at_once_and_stay_secret(ceph, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr(retries.time, "sleep", lambda _s: pytest.fail("waited"))
+    clock = SimpleNamespace(sleep=lambda _s: pytest.fail("waited"), monotonic=time.monotonic)
+    monkeypatch.setattr(retries, "time", clock)
     uri = ceph.uri("a")
     with fresh_clients():
         for call in (
