@@ -23,11 +23,14 @@ def make_request(options: dict[str, Any]) -> JobRequest:
         InputError: names the option, what was found and what was expected.
     """
     try:
-        return JobRequest(**options)
+        request = JobRequest(**options)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).replace("_", "-")
         raise InputError(f"--{name}: found {describe(first['input'])}; {first['msg']}") from error
+    if request.strict and request.expected is None:
+        raise InputError("--strict: found no plan to hold the run to; give as --job what `escnet plan --write` wrote")
+    return request
 
 
 def read_job_file(path: str, known: Iterable[str], flags: Iterable[str]) -> dict[str, Any]:

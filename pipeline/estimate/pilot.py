@@ -16,7 +16,7 @@ from pipeline.output.labelled import LabelledOutput, open_labelled
 from pipeline.output.run_log import last_run, read_events
 from pipeline.sources.manifest import write_manifest
 from pipeline.storage import StorageOptions, join, remove
-from schemas.errors import InputError
+from schemas.errors import JobFailedError
 from schemas.job import JobRequest
 from schemas.labels import LABELLED
 from schemas.layout import LABELS_FOLDER
@@ -69,11 +69,15 @@ class Pilot:
 def run_pilot(
     request: JobRequest,
     rows: Sequence[ManifestRow],
+    batch_size: int,
     scratch: str | None,
     storage: StorageOptions,
     load: Callable[[ReplicaSetup], Segmenter] = load_segmenter,
 ) -> Iterator[Pilot]:
     """Label some rows of a job below `scratch`, a temporary folder of this machine if None, and clean up afterwards.
+
+    Args:
+        batch_size: of the job; a shard of the pilot holds at least one batch.
 
     Raises:
         InputError, JobFailedError: as labelling raises them.
@@ -82,10 +86,9 @@ def run_pilot(
     with _folder(scratch, storage) as folder:
         manifest = join(folder, "pilot.parquet")
         write_manifest(rows, manifest, storage)
-        shard_size = max(_LEAST_A_SHARD, request.batch_size or 8 if request.gpus_per_actor != 0 else 0)
-        shard_size = min(shard_size, max(_LEAST_A_SHARD, len(rows) // _LEAST_A_SHARD))
+        shard_size = max(_LEAST_A_SHARD, batch_size)
         only = {"sources": (manifest,), "output": join(folder, "output"), "shard_size": shard_size}
-        none = dict.fromkeys(("limit", "update", "image_root", "expected"))
+        none = {**dict.fromkeys(("limit", "update", "image_root", "expected")), "strict": False}
         report = annotate(request.model_copy(update={**only, **none}), load_segmenter=load)
         labels = open_labelled(report.output, storage)
         run = last_run(report.output, storage) or {}
@@ -120,7 +123,7 @@ def _shards(labels: LabelledOutput, run: dict[str, Any]) -> Iterator[PilotShard]
         found = labels.columns(ref, _STATISTICS).to_pylist()
         event = events.get(ref.shard_id)
         if event is None:
-            raise InputError(f"{public_uri(labels.uri)}: no timings of the pilot; run again")
+            raise JobFailedError(f"{public_uri(labels.uri)}: the pilot's timings could not be kept there; run again")
         seconds = event["seconds"]["segment"] + sum(event["waits"].get(name, 0.0) for name in WAITS)
         size = sizes[f"{ref.shard_id}.parquet"]
         yield PilotShard(event["n_segmented"], seconds, list(map(_picture, found)), size)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.actors.actor import ReplicaSetup, load_segmenter
 from pipeline.actors.orders import Segmenter
@@ -28,7 +28,8 @@ class Estimate:
 
     Args:
         n_bytes: of the pictures, as far as their listing knows; 0 if it does not.
-        placement: of the job: as many actors as it would have now.
+        shard_size: pictures a shard.
+        placement: of the job: as many actors as it would have now, and never more than shards.
         failed: of the pilot's pictures, by "stage/kind".
         pilot_s: seconds that the pilot took, of which `start_s` until the first model was ready.
         label_bytes: of all label files.
@@ -37,6 +38,7 @@ class Estimate:
 
     n_bytes: int
     n_shards: int
+    shard_size: int
     placement: Placement
     failed: dict[str, int]
     pilot_s: float
@@ -53,8 +55,10 @@ class Estimate:
 
     @property
     def seconds(self) -> Interval:
-        """From the command to the end, with all actors at work."""
-        each = self.actor_hours.times(3600 / self.placement.n_actors)
+        """From the command to the end: a shard is one actor's, so the actor with most shards decides."""
+        n = self.expectation.n_pictures
+        n_longest = min(n, -(-self.n_shards // self.placement.n_actors) * self.shard_size)
+        each = self.actor_hours.times(3600 * n_longest / n)
         return Interval(low=each.low + self.start_s, found=each.found + self.start_s, high=each.high + self.start_s)
 
     @property
@@ -101,11 +105,13 @@ def plan_ahead(
         pass
     if sample.n_rows == 0:
         raise SourceError(f"{', '.join(map(public_uri, request.sources))}: no pictures there")
-    with run_pilot(request, sample.rows(), scratch, storage, load) as pilot:
+    n_shards = sample.n_shards(request.shard_size, next(iter(job.vocabularies)))
+    with run_pilot(request, sample.rows(), job.options.batch_size, scratch, storage, load) as pilot:
         estimate = Estimate(
             n_bytes=sources.bytes,
-            n_shards=sample.n_shards(request.shard_size, next(iter(job.vocabularies))),
-            placement=job.placement,
+            n_shards=n_shards,
+            shard_size=request.shard_size,
+            placement=replace(job.placement, n_actors=min(job.placement.n_actors, n_shards)),
             failed=pilot.report.totals.failed,
             pilot_s=pilot.seconds,
             start_s=pilot.report.timings.start_s if pilot.report.timings else 0.0,

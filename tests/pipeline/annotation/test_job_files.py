@@ -101,3 +101,11 @@ def test_a_value_out_of_range_names_the_option(wrong, said):
     assert make_request(options).shard_size == 256
     with pytest.raises(InputError, match=said):
         make_request({**options, **wrong})
+
+
+def test_a_run_is_strict_about_a_plan_or_not_at_all():
+    asked = {"sources": ["photos"], "vocabularies": ["v"], "model": "m", "output": "o"}
+    with pytest.raises(
+        InputError, match=r"^--strict: found no plan to hold the run to; give as --job what `escnet plan"
+    ):
+        make_request({**asked, "strict": True})

@@ -1,5 +1,6 @@
 """From a pilot's shards to what the whole job will come to."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -67,7 +68,16 @@ def estimate():
     pilot = pilot_of(shards(9, 2.0))
     place = Placement(4, 1, 0.5)
     return Estimate(
-        5_000_000, 40, place, {"fetch/not_found": 1}, 30.0, 10.0, label_bytes(pilot, 7200), expect(pilot, 7200), 3.0
+        5_000_000,
+        40,
+        180,
+        place,
+        {"fetch/not_found": 1},
+        30.0,
+        10.0,
+        label_bytes(pilot, 7200),
+        expect(pilot, 7200),
+        3.0,
     )
 
 
@@ -78,6 +88,13 @@ def test_hours_and_cost_follow_from_the_rate(estimate):
     assert estimate.cost.found == pytest.approx(1.5)
     assert estimate.actor_hours.low == pytest.approx(1 / 1.08)
     assert estimate.label_bytes.found == 7_200_000
+
+
+def test_a_shard_is_one_actors(estimate):
+    few = replace(estimate, n_shards=5, shard_size=1440)  # four actors: one of them has two
+    assert few.seconds.found == pytest.approx(2 * 1440 / 2 + 10)
+    one = replace(estimate, n_shards=1, shard_size=10_000)
+    assert one.seconds.found == pytest.approx(7200 / 2 + 10)
 
 
 def test_an_estimate_in_words_and_as_data(estimate):
