@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.options import storage
+from schemas.quantities import counted
 
 if TYPE_CHECKING:
     from pipeline.demo_world.folder import WrittenWorld
@@ -83,7 +84,7 @@ def _summary_lines(written: "WrittenWorld") -> list[str]:
     seen = [each for each in classes if written.pixels[each.id]]
     manifest = shlex.quote(join(written.output, MANIFEST_FILE))
     vocabulary = shlex.quote(join(written.output, VOCABULARY_FILE))
-    scenes = f"{written.n_scenes:,} scene{'' if written.n_scenes == 1 else 's'}"
+    scenes = counted(written.n_scenes, "scene")
     return [
         f"{written.output}: {scenes} of {written.side_px} x {written.side_px} px",
         f"  classes: {len(classes)}, of them {sum(each.heldout for each in classes)} held out",

@@ -8,6 +8,7 @@ import click
 
 from jobs.options import image_root, storage
 from schemas.errors import one_line
+from schemas.quantities import counted, size_text
 
 if TYPE_CHECKING:
     from pipeline.sources.listing import SourceSummary
@@ -93,17 +94,17 @@ def show(file: str, limit: int, endpoint_url: str | None, profile: str | None) -
         vocabularies.update(row.vocabulary for row in batch if row.vocabulary)
         splits.update(row.split for row in batch if row.split)
     _echo_rows(first)
-    click.echo(f"{_counted(n_rows)}, {_size_text(size)}")
-    for name, counted in (("vocabularies", vocabularies), ("splits", splits)):
-        if counted:
-            values = ", ".join(f"{value} {count:,}" for value, count in sorted(counted.items()))
+    click.echo(_pictures_and_size(n_rows, size))
+    for name, counts in (("vocabularies", vocabularies), ("splits", splits)):
+        if counts:
+            values = ", ".join(f"{value} {count:,}" for value, count in sorted(counts.items()))
             click.echo(one_line(f"{name}: {values}"))
 
 
 def _summary_lines(output: str, summary: "SourceSummary") -> list[str]:
     from schemas.manifest import public_uri
 
-    lines = [f"{public_uri(output)}: {_counted(summary.pictures)}, {_size_text(summary.bytes)}"]
+    lines = [f"{public_uri(output)}: {_pictures_and_size(summary.pictures, summary.bytes)}"]
     if summary.other_files:
         lines.append(f"  no pictures, left out: {summary.other_files_text()}")
     if summary.ignored_columns:
@@ -128,17 +129,6 @@ def _cell(value: str | int | None) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _counted(n_pictures: int) -> str:
-    return f"{n_pictures:,} picture" if n_pictures == 1 else f"{n_pictures:,} pictures"
-
-
-def _size_text(size_bytes: int) -> str:
-    """Such as "17.5 MB"; sizes that no listing knew are not in it."""
-    if size_bytes == 0:
-        return "sizes unknown"
-    size, unit = float(size_bytes), "bytes"
-    for larger in ("kB", "MB", "GB", "TB", "PB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size_bytes} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+def _pictures_and_size(n_pictures: int, n_bytes: int) -> str:
+    """Such as "3 pictures, 17.5 MB"; sizes that no listing knew are not in it."""
+    return f"{counted(n_pictures, 'picture')}, {size_text(n_bytes) if n_bytes else 'sizes unknown'}"

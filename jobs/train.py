@@ -91,7 +91,8 @@ def train(
 
 
 def _summary_lines(report: "TrainingReport") -> list[str]:
-    from pipeline.training.progress import duration_text, scores_text
+    from pipeline.training.progress import scores_text
+    from schemas.quantities import duration_text
 
     if report.n_steps_before == report.n_steps:
         done = "all of them before: nothing is left to do; --overwrite trains anew"

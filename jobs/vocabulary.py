@@ -6,6 +6,7 @@ import click
 
 from jobs.options import storage
 from schemas.errors import EXIT_DONE, EXIT_OTHER, EXIT_USAGE, printable
+from schemas.quantities import counted
 
 if TYPE_CHECKING:
     from pipeline.vocabulary.touched import Touched
@@ -61,8 +62,8 @@ def show(name_or_file: str, form: str) -> None:
     if form == "yaml":
         click.echo(vocabulary_yaml(found), nl=False)
         return
-    click.echo(f"{found.name}: {_counted(len(found.classes), 'class')}, ", nl=False)
-    click.echo(f"{_counted(len(found.distractors), 'distractor')}, ignore is {found.ignore_id}")
+    click.echo(f"{found.name}: {counted(len(found.classes), 'class')}, ", nl=False)
+    click.echo(f"{counted(len(found.distractors), 'distractor')}, ignore is {found.ignore_id}")
     click.echo(printable(f"templates: {' | '.join(found.templates)}"))
     _echo_table(_class_rows(found))
     if found.distractors:
@@ -104,7 +105,7 @@ def lint(
     else:
         for each in findings:
             click.echo(printable(each.text(file_name)))
-        click.echo(f"{file_name}: {_counted(len(findings), 'finding')}")
+        click.echo(f"{file_name}: {counted(len(findings), 'finding')}")
         if json_file is not None:
             write_json(data, json_file, options, replace=False)
     severities = {each.severity for each in findings}
@@ -171,7 +172,7 @@ def _diff_lines(changes: "list[Change]", needs_model: bool, found: "Touched | No
     if found is not None:
         is_used = "" if found.is_as_used else " (not quite the OLD given here)"
         lines.append(
-            f"{found.output}: {_counted(found.n_shards, 'shard')}, {_counted(found.n_pictures, 'picture')} labelled "
+            f"{found.output}: {counted(found.n_shards, 'shard')}, {counted(found.n_pictures, 'picture')} labelled "
             f"with {found.vocabulary}{is_used}; {_holding(found.n_shards_with)} pixels of a class that changes."
         )
     return lines
@@ -208,7 +209,7 @@ def import_(
     text, file_name = read_vocabulary_text(file, options)
     found, recognised = import_vocabulary(text, file_name, form)
     write_vocabulary(found, output, options, replace=overwrite)
-    click.echo(f"Wrote {output}: {_counted(len(found.classes), 'class')} from {file_name} ({recognised})")
+    click.echo(f"Wrote {output}: {counted(len(found.classes), 'class')} from {file_name} ({recognised})")
 
 
 def _class_rows(found: "Vocabulary") -> list[tuple[str, ...]]:
@@ -225,11 +226,6 @@ def _distractor_rows(found: "Vocabulary") -> list[tuple[str, ...]]:
     for each in found.distractors:
         rows.append((", ".join(each.prompts), "ignore" if each.becomes is None else names[each.becomes]))
     return rows
-
-
-def _counted(n: int, word: str) -> str:
-    plural = f"{word}es" if word.endswith("s") else f"{word}s"
-    return f"{n} {word if n == 1 else plural}"
 
 
 def _echo_table(rows: list[tuple[str, ...]]) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from pipeline.output.labelled import LabelledOutput, open_one_vocabulary
 from pipeline.output.masks import mask_columns, mask_of
-from pipeline.output.reading import Labels, open_output
 from pipeline.picture.decode import decode
 from pipeline.picture.fetch import fetch
 from pipeline.storage import StorageOptions
@@ -57,7 +57,7 @@ class LabelStream(IterableDataset):
         self._transform, self._skips = transform, skip_unreadable
         self._rank, self._world_size = _place(rank, world_size)
         self._epoch = 0
-        labels = open_output(uri, storage, vocabulary)
+        labels = open_one_vocabulary(uri, storage, vocabulary)
         words = labels.vocabulary
         self._vocabulary = words.name
         self.classes = tuple(each.name for each in words.classes)
@@ -71,7 +71,7 @@ class LabelStream(IterableDataset):
 
     def __iter__(self) -> Iterator[Sample]:
         # Opened by whoever reads: neither connections nor locks pass from a process to its workers.
-        labels = open_output(self._uri, self._storage, self._vocabulary)
+        labels = open_one_vocabulary(self._uri, self._storage, self._vocabulary)
         pairs: Iterator[_Pair] = self._pairs(labels)
         if self._buffer:
             pairs = _shuffled(pairs, self._buffer, np.random.default_rng([self._seed, self._epoch, self._reader()[0]]))
@@ -85,10 +85,10 @@ class LabelStream(IterableDataset):
         number, n = (0, 1) if worker is None else (worker.id, worker.num_workers)
         return self._rank * n + number, self._world_size * n
 
-    def _pairs(self, labels: Labels) -> Iterator[_Pair]:
+    def _pairs(self, labels: LabelledOutput) -> Iterator[_Pair]:
         """This reader's part: whole shards where there are enough, else every n-th picture."""
         number, n_readers = self._reader()
-        shards = list(labels.shards)
+        shards = list(labels.done)
         if self._buffer:
             order = np.random.default_rng([self._seed, self._epoch]).permutation(
                 len(shards)
@@ -103,7 +103,7 @@ class LabelStream(IterableDataset):
                     yield row, source
             first += shard.n_rows
 
-    def _sample(self, pair: _Pair, labels: Labels) -> Sample | None:
+    def _sample(self, pair: _Pair, labels: LabelledOutput) -> Sample | None:
         row, source = pair
         try:
             picture = decode(fetch(source, self._storage), max_pixels=labels.job.options.max_pixels)

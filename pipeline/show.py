@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from pipeline.drawing import blend, legend, paint, side_by_side
-from pipeline.evaluation.ground_truth import read_mask
 from pipeline.json_files import refuse_taken, write_data
 from pipeline.output.labelled import LabelledOutput, open_labelled
-from pipeline.output.plan import find_row, read_shard_rows
+from pipeline.output.plan import find_row
 from pipeline.picture.again import fetch_again
+from pipeline.picture.mask_file import read_mask
 from pipeline.storage import StorageOptions
 from schemas.errors import InputError, OutputError, PictureError
 from schemas.labels import LABELLED, LabelRow
@@ -86,12 +86,12 @@ def _find(labels: LabelledOutput, image_id: str) -> tuple[ManifestRow, LabelRow]
     ref, position = found
     if ref not in labels.done:
         raise InputError(f"{labels.name}: {image_id!r} is not labelled yet; run `escnet annotate` first")
-    _, row = next(labels.rows(ref, [position]))
+    _, row = next(labels.some_rows(ref, [position]))
     if row.status != LABELLED:
         raise InputError(
             f"{labels.name}: {image_id!r} has no labels: {row.error_stage}/{row.error_kind}: {row.error_message}"
         )
-    return read_shard_rows(ref, labels.uri, labels.storage)[position], row
+    return labels.pictures(ref)[position], row
 
 
 def _shrunk(pixels: np.ndarray) -> Image.Image:

@@ -11,8 +11,7 @@ from PIL import Image
 
 from pipeline.output.overrides import write_overrides
 from schemas.vocabulary import Vocabulary
-from tests.pipeline.labelled_output import STORAGE, Answer, Failure, write_output
-from tests.pipeline.output.test_reading import override
+from tests.pipeline.labelled_output import STORAGE, Answer, Failure, override, write_output
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/reading.md").read_text()

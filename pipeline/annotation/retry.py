@@ -10,7 +10,6 @@ from pipeline.actors.orders import Counts, Segmenter
 from pipeline.actors.placement import ray_cluster, this_machine
 from pipeline.annotation.labelling import Run, label_shards
 from pipeline.annotation.resolve import ResolvedJob, resolve_job
-from pipeline.annotation.summary import counted
 from pipeline.output import FOOTER_THREADS, absolute_uri, done_shards, shard_totals, storing, sweep
 from pipeline.output.files import existing_job
 from pipeline.output.label_files import read_totals
@@ -22,6 +21,7 @@ from schemas.job import DEFAULT_TIMEOUT_S, JobRecord, JobRequest, ShardRef, diff
 from schemas.labels import ShardTotals
 from schemas.layout import LABELS_FOLDER, VOCABULARIES_FOLDER
 from schemas.manifest import public_uri
+from schemas.quantities import counted
 
 
 @dataclass(frozen=True)

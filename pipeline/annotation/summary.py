@@ -8,6 +8,7 @@ from schemas.errors import one_line
 from schemas.job import LabelOptions
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import public_uri
+from schemas.quantities import counted
 
 if TYPE_CHECKING:
     from pipeline.annotation.annotate import JobReport
@@ -41,11 +42,6 @@ def summary_lines(report: "JobReport") -> list[str]:
     if report.is_random:
         lines.append("  The model's weights are random: these labels are noise.")
     return list(map(one_line, lines))
-
-
-def counted(n: int, thing: str) -> str:
-    """`1 shard`, `2 shards`."""
-    return f"{n:,} {thing}" if n == 1 else f"{n:,} {thing}s"
 
 
 def start_line(n_rows: int, n_shards: int, n_shards_before: int, options: LabelOptions, n_actors: int) -> str:

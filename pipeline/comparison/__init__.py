@@ -11,9 +11,9 @@ import numpy as np
 
 from pipeline.comparison.counts import IGNORED, ClassAgreement, Names, Pairs, agreement, class_agreements, count_pairs
 from pipeline.comparison.places import Places
-from pipeline.evaluation.ground_truth import read_mask
 from pipeline.output.labelled import LabelledOutput, open_labelled
 from pipeline.picture.budget import PixelBudget
+from pipeline.picture.mask_file import read_mask
 from pipeline.progress import Progress
 from pipeline.storage import StorageOptions
 from schemas.errors import InputError, OutputError
@@ -134,7 +134,7 @@ class _Side:
     def shard(self, number: int) -> list[LabelRow]:
         """All rows of a done shard."""
         if number not in self._held:
-            self._held[number] = self.labels.all_rows(self.labels.done[number], _COLUMNS)
+            self._held[number] = self.labels.rows(self.labels.done[number], _COLUMNS)
             if len(self._held) > _SHARDS_HELD:
                 self._held.popitem(last=False)
         self._held.move_to_end(number)

@@ -8,9 +8,9 @@ import numpy as np
 
 from pipeline.corrections.readers import Corrections, open_corrections
 from pipeline.export.names import Names
+from pipeline.output.labelled import LabelledOutput, open_one_vocabulary
 from pipeline.output.masks import mask_of
 from pipeline.output.overrides import mask_classes, write_overrides
-from pipeline.output.reading import Labels, open_output
 from pipeline.picture.decide import mask_dtype
 from pipeline.picture.encode import encode_mask
 from pipeline.progress import Progress
@@ -53,7 +53,7 @@ def merge_corrections(
         InputError: corrections that cannot be read, of a picture or class that is not there, or of another size.
     """
     storage = storage or StorageOptions()
-    labels = open_output(output, storage, vocabulary)
+    labels = open_one_vocabulary(output, storage, vocabulary)
     found = open_corrections(corrections, labels.vocabulary, storage)
     now = datetime.now(UTC)
     names = Names(lambda: (row.image_id for row in labels.stream(())))
@@ -64,7 +64,7 @@ def merge_corrections(
         if _differs(row, mask, labels)
     ]
     parts = [changed[k : k + _ROWS_A_FILE] for k in range(0, len(changed), _ROWS_A_FILE)]
-    files = tuple(write_overrides(part, labels.output, storage) for part in parts)
+    files = tuple(write_overrides(part, labels.uri, storage) for part in parts)
     return MergeReport(len(found.keys), len(changed), files)
 
 
@@ -72,7 +72,7 @@ def _key(image_id: str, found: Corrections, names: Names) -> str | None:
     return next((key for key in (image_id, names[image_id]) if key in found.keys), None)
 
 
-def _refuse_unknown(found: Corrections, labels: Labels, names: Names) -> None:
+def _refuse_unknown(found: Corrections, labels: LabelledOutput, names: Names) -> None:
     unknown = set(found.keys)
     for row in labels.stream(()):
         unknown.discard(_key(row.image_id, found, names) or "")
@@ -85,7 +85,7 @@ def _refuse_unknown(found: Corrections, labels: Labels, names: Names) -> None:
         )
 
 
-def _masks(found: Corrections, labels: Labels, names: Names) -> Iterator[tuple[LabelRow, np.ndarray]]:
+def _masks(found: Corrections, labels: LabelledOutput, names: Names) -> Iterator[tuple[LabelRow, np.ndarray]]:
     with Progress(len(found.keys)) as progress:
         n_done = 0
         for row in labels.stream(("width", "height", "mask")):
@@ -104,11 +104,13 @@ def _masks(found: Corrections, labels: Labels, names: Names) -> Iterator[tuple[L
             progress.update(n_done, 0, is_loading=False)
 
 
-def _differs(row: LabelRow, mask: np.ndarray, labels: Labels) -> bool:
+def _differs(row: LabelRow, mask: np.ndarray, labels: LabelledOutput) -> bool:
     return row.status != LABELLED or not np.array_equal(mask_of(row, labels), mask)
 
 
-def _override(row: LabelRow, mask: np.ndarray, labels: Labels, author: str, time: datetime, source: str) -> Override:
+def _override(
+    row: LabelRow, mask: np.ndarray, labels: LabelledOutput, author: str, time: datetime, source: str
+) -> Override:
     classes, ignored = mask_classes(mask, labels.vocabulary)
     height, width = mask.shape
     return Override(

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from pipeline.evaluation.ground_truth import masks_of_folder, read_mask, read_truth
+from pipeline.evaluation.ground_truth import masks_of_folder, read_truth
 from pipeline.evaluation.panoptic import read_json, read_panoptic, read_segments
 from pipeline.evaluation.scores import NO_CLASS
 from pipeline.export.brush import decode_brush
 from pipeline.export.cvat import BACKGROUND, CLASS_FOLDER, LABELMAP
 from pipeline.picture.decode import decode
 from pipeline.picture.fetch import fetch
+from pipeline.picture.mask_file import read_mask
 from pipeline.storage import STORAGE_ERRORS, StorageOptions, exists, join, locate, read_bytes
 from schemas.errors import InputError, PictureError
 from schemas.manifest import ManifestRow, public_uri

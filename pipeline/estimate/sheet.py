@@ -7,10 +7,9 @@ from PIL import Image
 
 from pipeline.drawing import blend, legend, paint
 from pipeline.estimate.pilot import Pilot
-from pipeline.evaluation.ground_truth import read_mask
 from pipeline.output.labelled import LabelledOutput
-from pipeline.output.plan import read_shard_rows
 from pipeline.picture.again import fetch_again
+from pipeline.picture.mask_file import read_mask
 from schemas.errors import PictureError
 from schemas.labels import LABELLED, LabelRow
 from schemas.manifest import ManifestRow
@@ -27,9 +26,7 @@ def sheet_png(pilot: Pilot) -> bytes:
     rows = [
         (planned, row)
         for ref in pilot.labels.done
-        for planned, (_, row) in zip(
-            read_shard_rows(ref, pilot.labels.uri, pilot.labels.storage), pilot.labels.rows(ref), strict=True
-        )
+        for planned, row in zip(pilot.labels.pictures(ref), pilot.labels.rows(ref), strict=True)
         if row.status == LABELLED
     ]
     shown = [rows[k * len(rows) // min(N_SHOWN, len(rows))] for k in range(min(N_SHOWN, len(rows)))]

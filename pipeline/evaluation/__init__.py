@@ -15,7 +15,7 @@ from pipeline.evaluation.judge import Judge
 from pipeline.evaluation.labels import open_labels
 from pipeline.evaluation.scores import PixelCounts, Scores
 from pipeline.evaluation.thresholds import PrecisionTally, Thresholds, fit_thresholds
-from pipeline.output.reading import Labels
+from pipeline.output.labelled import LabelledOutput
 from pipeline.progress import Progress
 from pipeline.protocols import PROTOCOLS, Protocol
 from pipeline.storage import StorageOptions
@@ -193,12 +193,12 @@ def _protocol(name: str | None) -> Protocol | None:
     raise InputError(f"no protocol {name!r}{did_you_mean(name, PROTOCOLS)}; expected one of {', '.join(PROTOCOLS)}")
 
 
-def _tally(labels: Labels, judge: Judge, *, needs_levels: bool, needs_boundaries: bool) -> _Tally:
+def _tally(labels: LabelledOutput, judge: Judge, *, needs_levels: bool, needs_boundaries: bool) -> _Tally:
     """Judge all pictures; a bar or lines on stderr say how far it is."""
     ids = [each.id for each in labels.vocabulary.classes]
     tally = _Tally(PixelCounts(ids, with_pairs=True), BoundaryCounts(ids), (PrecisionTally(ids), PrecisionTally(ids)))
     with Progress(labels.n_done) as progress, ThreadPoolExecutor(_THREADS) as pool:
-        for shard in labels.shards:
+        for shard in labels.done:
             rows = labels.rows(shard)
             judged = pool.map(
                 partial(judge.counts_of, needs_levels=needs_levels, needs_boundaries=needs_boundaries), rows

@@ -24,8 +24,9 @@ from escnet.text import CompiledVocabulary
 from pipeline.evaluation.ground_truth import GroundTruth, open_ground_truth
 from pipeline.evaluation.judge import classes_of_codes
 from pipeline.evaluation.labels import open_labels
-from pipeline.evaluation.scores import NO_CLASS, PixelCounts
-from pipeline.output.reading import Labels
+from pipeline.evaluation.scores import PixelCounts
+from pipeline.evaluation.temperature import TemperatureFit
+from pipeline.output.labelled import LabelledOutput
 from pipeline.picture.decode import decode
 from pipeline.picture.fetch import fetch
 from pipeline.progress import Progress
@@ -36,9 +37,6 @@ from schemas.job import LabelOptions, ModelRecord
 from schemas.manifest import ManifestRow
 
 MOST_PICTURES = 1000  # more say nothing new of a single number; evenly spread over the output
-
-_RATIOS = np.geomspace(1 / 20, 20, 121)  # of the new temperature to the old one; what lies between is interpolated
-_MOST_SAMPLES = 2048  # logits of a picture
 
 
 @dataclass(frozen=True)
@@ -102,10 +100,10 @@ def calibrate(
     pictures = _Pictures(labels, truth, rules, _load_segmenter(resolved, labels.job.options))
     rows = _rows_with_truth(labels, truth, allow_missing=allow_missing)
     with Progress(len(rows)) as progress:
-        losses = _Losses(pictures)
-        n_fitted = pictures.visit(rows[::2], losses.add, progress)
+        fit = TemperatureFit(resolved.config, pictures.class_of_entry)
+        n_fitted = pictures.visit(rows[::2], fit.add, progress)
         old = resolved.config
-        new = old.model_copy(update={"temperature": losses.best_temperature(truth.name)})
+        new = old.model_copy(update={"temperature": fit.best(truth.name)})
         errors = _Errors(pictures, (old, new))
         n_measured = pictures.visit(rows[1::2], errors.add, progress)
     ece_before, ece = errors.results(truth.name)
@@ -163,8 +161,8 @@ def _load_segmenter(resolved: ResolvedModel, made_with: LabelOptions) -> Segment
     return Segmenter(load_model(resolved, device), device=device, dtype=dtype, views=made_with.views)
 
 
-def _rows_with_truth(labels: Labels, truth: GroundTruth, *, allow_missing: bool) -> list[ManifestRow]:
-    rows = [row for shard in labels.shards for row in labels.pictures(shard)]
+def _rows_with_truth(labels: LabelledOutput, truth: GroundTruth, *, allow_missing: bool) -> list[ManifestRow]:
+    rows = [row for shard in labels.done for row in labels.pictures(shard)]
     found = [row for row in rows if truth.mask_uri(row.image_id) is not None]
     if len(found) < len(rows) and not allow_missing:
         missing = next(row for row in rows if truth.mask_uri(row.image_id) is None)
@@ -180,7 +178,9 @@ def _rows_with_truth(labels: Labels, truth: GroundTruth, *, allow_missing: bool)
 class _Pictures:
     """Gives pictures their logits and ground truth, one at a time."""
 
-    def __init__(self, labels: Labels, truth: GroundTruth, protocol: Protocol | None, segmenter: Segmenter) -> None:
+    def __init__(
+        self, labels: LabelledOutput, truth: GroundTruth, protocol: Protocol | None, segmenter: Segmenter
+    ) -> None:
         self._labels = labels
         self._truth = truth
         self._left_out_ids = protocol.left_out_ids if protocol else frozenset()
@@ -218,54 +218,6 @@ class _Pictures:
         )
 
 
-class _Losses:
-    """Sums the negative log-likelihood of the ground truth over samples, for every temperature of a row."""
-
-    def __init__(self, pictures: _Pictures) -> None:
-        config = pictures.segmenter.network.config
-        self._is_sigmoid = config.loss == "binary_cross_entropy"
-        self._temperatures = config.temperature * _RATIOS
-        self._class_of_entry = torch.from_numpy(pictures.class_of_entry.astype(np.int64))
-        self._sums = np.zeros(len(_RATIOS))
-        self._n_samples = 0
-
-    def add(self, logits: Tensor, truth: np.ndarray) -> None:
-        """Add a picture: (K, ch, cw) logits, (H, W) class ids."""
-        values, is_right = self._samples(logits.cpu(), truth)
-        self._n_samples += values.shape[1]
-        for k, temperature in enumerate(self._temperatures):
-            self._sums[k] += float(self._loss(values / temperature, is_right).sum(dtype=torch.float64))
-
-    def _samples(self, logits: Tensor, truth: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Logits (K, n) where there is ground truth, and whether an entry is right there; evenly spread."""
-        rows, columns = ((np.arange(n) + 0.5) / n for n in logits.shape[1:])
-        height, width = truth.shape
-        true = truth[np.ix_((rows * height).astype(int), (columns * width).astype(int))].ravel()
-        is_right = self._class_of_entry[:, None] == torch.from_numpy(true.astype(np.int64))
-        usable = np.flatnonzero((true != NO_CLASS) & (is_right.any(0).numpy() | self._is_sigmoid))
-        chosen = torch.from_numpy(usable[:: max(1, -(-len(usable) // _MOST_SAMPLES))])
-        return logits.flatten(1)[:, chosen], is_right[:, chosen]
-
-    def _loss(self, values: Tensor, is_right: Tensor) -> Tensor:
-        """(n,): of the softmax; or, where classes do not compete, of the winner's sigmoid being right or not."""
-        if self._is_sigmoid:
-            best, winner = values.max(0)
-            wins = is_right.gather(0, winner[None])[0].float()
-            return torch.nn.functional.binary_cross_entropy_with_logits(best, wins, reduction="none")
-        return values.logsumexp(0) - values.masked_fill(~is_right, -torch.inf).logsumexp(0)
-
-    def best_temperature(self, truth_name: str) -> float:
-        """The temperature with the least loss, between those of the row by a parabola in their logarithms."""
-        if self._n_samples == 0:
-            raise InputError(f"{truth_name}: no pixel of its masks can be used to calibrate by")
-        best = int(self._sums.argmin())
-        if best in (0, len(self._sums) - 1):
-            return float(self._temperatures[best])
-        left, middle, right = self._sums[best - 1 : best + 2]
-        step = 0.5 * (left - right) / (left - 2 * middle + right)
-        return float(self._temperatures[best] * (_RATIOS[1] / _RATIOS[0]) ** step)
-
-
 class _Errors:
     """Counts pixels for the calibration error under several configurations."""
 
@@ -290,7 +242,9 @@ class _Errors:
             raise InputError(f"{truth_name}: no pixel of its masks can be used to calibrate by") from error
 
 
-def _provenance(resolved: ResolvedModel, labels: Labels, n_fitted: int, before: float, after: float) -> dict[str, Any]:
+def _provenance(
+    resolved: ResolvedModel, labels: LabelledOutput, n_fitted: int, before: float, after: float
+) -> dict[str, Any]:
     """Where the weights came from, as before, and how the temperature was fitted."""
     assert resolved.path is not None  # a preset without weights is random
     calibration = {

@@ -4,19 +4,15 @@ Masks are PNG or TIFF with one channel of class ids: gray of up to 16 bits, or a
 255 is ignored in masks of up to 8 bits, 65535 in those of 16, and the vocabulary's `ignore_id` in both.
 """
 
-import io
 import posixpath
-import struct
-import zlib
 from collections.abc import Collection
 
 import numpy as np
-from PIL import PngImagePlugin, TiffImagePlugin
-from PIL.Image import Image
 
 from pipeline.evaluation.panoptic import PanopticFile, class_of_category, read_panoptic, read_segments
 from pipeline.evaluation.scores import NO_CLASS
 from pipeline.picture.fetch import fetch
+from pipeline.picture.mask_file import check_size, read_mask
 from pipeline.sources.listing import SourceSummary, find_files, suffix_of, suffix_of_uri
 from pipeline.sources.manifest import read_manifest
 from pipeline.storage import STORAGE_ERRORS, StorageOptions, find_info, locate, storage_error
@@ -26,16 +22,7 @@ from schemas.vocabulary import IGNORE_ID_8_BIT, Vocabulary
 
 _MANIFEST_SUFFIXES = (".parquet", ".csv", ".jsonl")
 _MASK_SUFFIXES = (".png", ".tif", ".tiff")
-_MASK_KINDS = "expected a PNG or TIFF with one channel of class ids (gray or palette)"
-_GRAY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-_PNG_GRAY = 0
 _IDS_SHOWN = 5
-
-# Pillow's readers raise all of these for bytes that are not as they should be.
-_READER_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, RuntimeError, struct.error,
-    zlib.error,
-)  # fmt: skip
 
 
 class GroundTruth:
@@ -125,11 +112,10 @@ class PanopticTruth(GroundTruth):
         segments = self._file.segments[uri]
         known = [(s, classes[c]) for s, c in segments.tolist() if c in classes and classes[c] not in left_out_ids]
         found = read_segments(uri, np.array(known, np.int64).reshape(-1, 2), options)
-        if size_hw is not None and found.shape != size_hw:
-            raise InputError(
-                f"{public_uri(uri)}: the mask is {_size_text(found.shape)}, but the picture's labels are "
-                f"{_size_text(size_hw)}"
-            )
+        try:
+            check_size(found.shape, size_hw)
+        except ValueError as error:
+            raise InputError(f"{public_uri(uri)}: {error}") from error
         return np.where(found < 0, NO_CLASS, found).astype(np.uint16)
 
 
@@ -247,60 +233,3 @@ def _unknown_ids(values: np.ndarray, vocabulary: Vocabulary, ignore_id: int) -> 
         f"holds {shown}{more} ({values.size:,} pixels), no ids of vocabulary {vocabulary.name!r}; expected its ids, "
         f"between {min(ids)} and {max(ids)}, and {ignore_id} for ignore; convert the mask to these"
     )
-
-
-def read_mask(data: bytes, size_hw: tuple[int, int] | None = None) -> np.ndarray:
-    """The ids in the bytes of a PNG or TIFF: (H, W) uint8, or uint16 where they are stored in 16 bits.
-
-    Raises:
-        ValueError: no such file, damaged, colours in place of ids, or another size than `size_hw`; says which.
-    """
-    try:
-        image = _open_mask(data)
-        found_hw = (image.height, image.width)
-        if size_hw is not None and found_hw != size_hw:
-            raise _UnfitError(f"the mask is {_size_text(found_hw)}, but the picture's labels are {_size_text(size_hw)}")
-        image.load()
-        return _ids_of(image, data)
-    except _UnfitError:
-        raise
-    except _READER_ERRORS as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"the file is damaged ({reason}); write it again") from error
-
-
-class _UnfitError(ValueError):
-    """A file that can be read and is not what we need."""
-
-
-def _size_text(size_hw: tuple[int, int]) -> str:
-    return f"{size_hw[1]} x {size_hw[0]}"
-
-
-def _open_mask(data: bytes) -> Image:
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        PngImagePlugin.PngImageFile(io.BytesIO(data)).verify()  # checksums, which decoding leaves alone
-        return PngImagePlugin.PngImageFile(io.BytesIO(data))
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return TiffImagePlugin.TiffImageFile(io.BytesIO(data))
-    raise _UnfitError(f"neither PNG nor TIFF, {_MASK_KINDS}")
-
-
-def _ids_of(image: Image, data: bytes) -> np.ndarray:
-    tags = getattr(image, "tag_v2", {})
-    n_bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (8,))[0] if tags else data[24]
-    if image.mode == "P":
-        return np.asarray(image)
-    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
-        raise _UnfitError("a TIFF in which white is zero, so its ids are inverted; write it with black as zero")
-    if image.mode in ("1", "L"):
-        values = np.asarray(image).astype(np.uint8)
-        # Pillow stretches gray of 2 and 4 bits to 0 to 255, which ids must not be.
-        return values if n_bits in (1, 8) else (values // (255 // (2**n_bits - 1))).astype(np.uint8)
-    if image.mode in _GRAY_16_BIT:
-        values = np.asarray(image)
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high > NO_CLASS:
-            raise _UnfitError(f"found values from {low} to {high}, expected ids of at most 16 bits")
-        return values.astype(np.uint16)
-    raise _UnfitError(f"found {image.mode} pixels, {_MASK_KINDS}; turn colours into ids")

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.evaluation.boundaries import BoundaryCounts
-from pipeline.evaluation.ground_truth import GroundTruth, read_mask
+from pipeline.evaluation.ground_truth import GroundTruth
 from pipeline.evaluation.scores import NO_CLASS, PixelCounts
 from pipeline.evaluation.thresholds import LevelCounts
 from pipeline.picture.budget import PixelBudget
 from pipeline.picture.decide import CELL, sorted_distractors
 from pipeline.picture.evidence import decode_evidence
+from pipeline.picture.mask_file import read_mask
 from pipeline.protocols import Protocol
 from pipeline.storage import StorageOptions
 from schemas.errors import InputError, OutputError

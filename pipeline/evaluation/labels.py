@@ -1,7 +1,7 @@
 """Which labels of an output are compared: those of one vocabulary, which may have to be that of a benchmark."""
 
 from pipeline.output.files import existing_job
-from pipeline.output.reading import Labels, open_output
+from pipeline.output.labelled import LabelledOutput, open_one_vocabulary
 from pipeline.protocols import Protocol, vocabulary_differences
 from pipeline.storage import StorageOptions
 from pipeline.vocabularies import load_vocabulary
@@ -10,7 +10,7 @@ from schemas.manifest import public_uri
 from schemas.vocabulary import Vocabulary
 
 
-def open_labels(output: str, asked: str | None, protocol: Protocol | None, storage: StorageOptions) -> Labels:
+def open_labels(output: str, asked: str | None, protocol: Protocol | None, storage: StorageOptions) -> LabelledOutput:
     """The labels of an output that were made with one vocabulary.
 
     Args:
@@ -23,7 +23,7 @@ def open_labels(output: str, asked: str | None, protocol: Protocol | None, stora
     if asked is None and protocol is not None:
         job = existing_job(output, storage)
         asked = protocol.vocabulary if protocol.vocabulary in job.vocabularies else None
-    labels = open_output(output, storage, asked)
+    labels = open_one_vocabulary(output, storage, asked)
     if protocol is not None:
         _check_protocol(protocol, labels.vocabulary, labels.name)
     return labels

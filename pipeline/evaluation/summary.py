@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pipeline.evaluation import Evaluation
 from pipeline.evaluation.scores import ClassScore
 from pipeline.evaluation.thresholds import FEW_PICTURES, Thresholds
+from schemas.quantities import counted
 
 if TYPE_CHECKING:  # it loads torch
     from pipeline.evaluation.calibration import Calibration
@@ -16,7 +17,7 @@ Row = tuple[str, ...]
 
 def evaluation_lines(found: Evaluation) -> list[str]:
     """The scores, the best and the worst classes, and whatever keeps the scores from speaking for the whole job."""
-    pictures = _counted(found.n_pictures, "picture")
+    pictures = counted(found.n_pictures, "picture")
     protocol = f"{found.protocol}: " if found.protocol else ""
     lines = [f"{protocol}{pictures} compared with {found.ground_truth}, vocabulary {found.vocabulary.name}", ""]
     lines += _table(_score_rows(found))
@@ -34,16 +35,16 @@ def _score_rows(found: Evaluation) -> list[Row]:
     heldout = {each.id for each in found.vocabulary.classes if each.heldout}
     occurring = [each.id for each in scores.classes if each.pixels]
     n_heldout = sum(each in heldout for each in occurring)
-    n_all = _counted(len(scores.classes), "class")
+    n_all = counted(len(scores.classes), "class")
     rows: list[Row] = [("mIoU", _score(scores.miou), f"{len(occurring):,} of {n_all}: those in the ground truth")]
     if heldout:
-        rows.append(("mIoU seen", _score(found.miou_seen), _counted(len(occurring) - n_heldout, "class")))
-        rows.append(("mIoU held-out", _score(found.miou_heldout), _counted(n_heldout, "class")))
+        rows.append(("mIoU seen", _score(found.miou_seen), counted(len(occurring) - n_heldout, "class")))
+        rows.append(("mIoU held-out", _score(found.miou_heldout), counted(n_heldout, "class")))
     weighted = "each class by its pixels in the ground truth"
     rows.append(("weighted IoU", _score(scores.frequency_weighted_iou), weighted))
     if found.boundary_f is not None:
         rows.append(("boundary F-score", _score(found.mean_boundary_f), "outlines, within 0.75 % of the diagonal"))
-    rows.append(("pixel accuracy", _score(scores.pixel_accuracy), _counted(scores.n_pixels, "pixel")))
+    rows.append(("pixel accuracy", _score(scores.pixel_accuracy), counted(scores.n_pixels, "pixel")))
     rows.append(("calibration error", _score(scores.ece), "0 is best: then confidence is how often it is right"))
     if scores.ignored_fraction:
         rows.append(("ignored", _share(scores.ignored_fraction), "no class was sure enough; counted as wrong"))
@@ -100,12 +101,12 @@ def _threshold_lines(found: Evaluation, thresholds: Thresholds) -> list[str]:
     if unreached:
         shown = ", ".join(unreached[:_SHOWN]) + (", ..." if len(unreached) > _SHOWN else "")
         lines.append(
-            f"No threshold reaches it for {_counted(len(unreached), 'class')} ({shown}): they keep next to nothing."
+            f"No threshold reaches it for {counted(len(unreached), 'class')} ({shown}): they keep next to nothing."
         )
     rare = sum(each.pictures < FEW_PICTURES for each in thresholds.classes)
     if rare:
         lines.append(
-            f"In fewer than {FEW_PICTURES} pictures: {_counted(rare, 'class')}; at least all classes' threshold."
+            f"In fewer than {FEW_PICTURES} pictures: {counted(rare, 'class')}; at least all classes' threshold."
         )
     return lines
 
@@ -117,10 +118,10 @@ def calibration_lines(found: "Calibration") -> list[str]:
         ("temperature", f"{found.temperature_before:.4f}", f"{found.temperature:.4f}", ""),
         ("calibration error", f"{found.ece_before:.4f}", f"{found.ece:.4f}", ""),
     ]
-    fitted, measured = _counted(found.n_fitted, "picture"), _counted(found.n_measured, "other")
+    fitted, measured = counted(found.n_fitted, "picture"), counted(found.n_measured, "other")
     lines = [f"Temperature fitted on {fitted}, calibration error measured on {measured}:", *_table(rows)]
     if found.n_unreadable:
-        lines.append(f"{_counted(found.n_unreadable, 'picture')} could not be read and took no part.")
+        lines.append(f"{counted(found.n_unreadable, 'picture')} could not be read and took no part.")
     if found.ece >= found.ece_before:
         lines.append("The error did not get smaller: the model was calibrated as well as one number can do.")
     return [*lines, f"Wrote {found.checkpoint}: fingerprint {found.fingerprint}"]
@@ -130,14 +131,14 @@ def _notes(found: Evaluation) -> list[str]:
     notes = []
     if found.n_done < found.n_planned:
         notes.append(
-            f"The job is not finished: {found.n_done:,} of {_counted(found.n_planned, 'picture')} are there yet."
+            f"The job is not finished: {found.n_done:,} of {counted(found.n_planned, 'picture')} are there yet."
         )
     if found.n_failed:
-        notes.append(f"{_counted(found.n_failed, 'picture')} could not be labelled: all their pixels count as wrong.")
+        notes.append(f"{counted(found.n_failed, 'picture')} could not be labelled: all their pixels count as wrong.")
     if found.n_without_mask:
-        notes.append(f"{_counted(found.n_without_mask, 'picture')} without a mask in the ground truth left out.")
+        notes.append(f"{counted(found.n_without_mask, 'picture')} without a mask in the ground truth left out.")
     if found.n_unused_masks:
-        notes.append(f"{_counted(found.n_unused_masks, 'mask')} of the ground truth left out: no labels of that name.")
+        notes.append(f"{counted(found.n_unused_masks, 'mask')} of the ground truth left out: no labels of that name.")
     if found.model.is_random:
         notes.append("The model's weights are random: these scores are those of noise.")
     return notes
@@ -164,8 +165,3 @@ def _score(value: float | None) -> str:
 
 def _share(value: float) -> str:
     return f"{value:.1%}"
-
-
-def _counted(n: int, thing: str) -> str:
-    plural = f"{thing}es" if thing.endswith("s") else f"{thing}s"
-    return f"{n:,} {thing if n == 1 else plural}"

@@ -14,8 +14,8 @@ from pipeline.export.formats import Choices, Format, check_choices, make_format
 from pipeline.export.item import Item
 from pipeline.export.names import Names
 from pipeline.output import absolute_uri
+from pipeline.output.labelled import LabelledOutput, open_one_vocabulary
 from pipeline.output.masks import mask_columns
-from pipeline.output.reading import Labels, open_output
 from pipeline.progress import Progress
 from pipeline.storage import StorageOptions
 from schemas.errors import InputError, PictureError
@@ -52,7 +52,7 @@ class ExportReport:
 
 @dataclass(frozen=True)
 class _Export:
-    labels: Labels
+    labels: LabelledOutput
     names: Names
     writer: Format
     min_confidence: float
@@ -81,10 +81,10 @@ def export_labels(
         InputError: something that cannot be exported so; names what and what to do.
     """
     storage, choices = storage or StorageOptions(), choices or Choices()
-    labels = open_output(output, storage, vocabulary)
+    labels = open_one_vocabulary(output, storage, vocabulary)
     check_choices(name, labels.vocabulary, choices)
     destination = absolute_uri(destination, storage)
-    if f"{destination.rstrip('/')}/".startswith(f"{labels.output.rstrip('/')}/"):
+    if f"{destination.rstrip('/')}/".startswith(f"{labels.uri.rstrip('/')}/"):
         raise InputError(f"{public_uri(destination)}: lies in the labels themselves; choose an --output apart")
     record = _record(labels, name, choices, min_confidence)
     folder = Folder(destination, storage, record)
@@ -95,10 +95,10 @@ def export_labels(
     return _finish(labels, folder, writer, name)
 
 
-def _record(labels: Labels, name: str, choices: Choices, min_confidence: float) -> dict[str, Any]:
+def _record(labels: LabelledOutput, name: str, choices: Choices, min_confidence: float) -> dict[str, Any]:
     return {
         "format": name,
-        "labels": fingerprint([labels.name, [shard.shard_id for shard in labels.shards]]),
+        "labels": fingerprint([labels.name, [shard.shard_id for shard in labels.done]]),
         "corrections": labels.overrides.digest(),
         "vocabulary": labels.vocabulary.name,
         "with-images": choices.with_images,
@@ -107,16 +107,16 @@ def _record(labels: Labels, name: str, choices: Choices, min_confidence: float) 
     }
 
 
-def _ids(labels: Labels) -> Iterator[str]:
+def _ids(labels: LabelledOutput) -> Iterator[str]:
     return (row.image_id for row in labels.stream(()))
 
 
 def _write_shards(export: _Export, folder: Folder) -> None:
     done = folder.done_shards()
-    n_there = sum(shard.n_rows for shard in export.labels.shards if shard.shard_id in done)
+    n_there = sum(shard.n_rows for shard in export.labels.done if shard.shard_id in done)
     first, n_done, n_failed = 1, 0, 0
     with Progress(export.labels.n_done, n_there) as progress, ThreadPoolExecutor(_THREADS) as pool:
-        for number, shard in enumerate(export.labels.shards):
+        for number, shard in enumerate(export.labels.done):
             if shard.shard_id not in done:
                 part = _Part()
                 items = _items(export, shard, first)
@@ -168,8 +168,8 @@ def _attempt(writer: Format, item: Item) -> Any:
         return error
 
 
-def _finish(labels: Labels, folder: Folder, writer: Format, name: str) -> ExportReport:
-    ids = [shard.shard_id for shard in labels.shards]
+def _finish(labels: LabelledOutput, folder: Folder, writer: Format, name: str) -> ExportReport:
+    ids = [shard.shard_id for shard in labels.done]
 
     def parts() -> Iterator[list[Any]]:
         return (folder.part(each)["kept"] for each in ids)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from pipeline.output.labelled import LabelledOutput
 from pipeline.output.masks import mask_of
-from pipeline.output.reading import Labels
 from pipeline.picture.decode import decode
 from pipeline.picture.fetch import fetch
 from schemas.errors import PictureError
@@ -40,7 +40,7 @@ class Item:
     name: str
     row: LabelRow
     source: ManifestRow
-    labels: Labels
+    labels: LabelledOutput
     min_confidence: float
 
     @property

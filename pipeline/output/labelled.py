@@ -1,4 +1,8 @@
-"""An output opened to look at its labels: its job, its vocabularies as used, and which shards are done."""
+"""The labels of an output as people use them: the shards that are done, vocabularies as used, corrections in place.
+
+Evaluation, exports, reports, selections and training read through here. `escnet verify` and `relabel` do not: they want
+the label files as they are.
+"""
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,27 +14,28 @@ from pipeline.output import FOOTER_THREADS, absolute_uri, done_shards, storing
 from pipeline.output.files import existing_job
 from pipeline.output.label_files import read_columns, read_rows, read_some_rows
 from pipeline.output.overrides import Overrides
-from pipeline.output.plan import read_plan
+from pipeline.output.plan import read_plan, read_shard_rows
 from pipeline.storage import StorageOptions, join
 from pipeline.vocabularies import load_vocabulary
-from schemas.errors import OutputError
+from schemas.errors import InputError, OutputError
 from schemas.job import JobRecord, ShardRef
 from schemas.labels import LabelRow
 from schemas.layout import LABELS_FOLDER, VOCABULARIES_FOLDER
-from schemas.manifest import public_uri
+from schemas.manifest import ManifestRow, public_uri
 from schemas.overrides import corrected
+from schemas.spelling import did_you_mean
 from schemas.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
 class LabelledOutput:
-    """What `escnet annotate` wrote so far.
+    """What `escnet annotate` wrote so far; any number of threads may read.
 
     Args:
         name: the output as it was given, without secrets, for people.
         uri: the same place for every process.
-        vocabularies: those of the job, as used, by name.
-        planned: all shards, in manifest order.
+        vocabularies: those of the job, or the one that was asked for, as used, by name.
+        planned: all shards of these, in manifest order.
         done: those of them whose label file is there, likewise.
         overrides: corrections by people. They are in the rows; columns are the model's.
     """
@@ -43,6 +48,22 @@ class LabelledOutput:
     planned: list[ShardRef]
     done: list[ShardRef]
     overrides: Overrides
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The only vocabulary: that of labels opened with `open_one_vocabulary`."""
+        (only,) = self.vocabularies.values()
+        return only
+
+    @property
+    def n_planned(self) -> int:
+        """Pictures of the job under these vocabularies."""
+        return sum(ref.n_rows for ref in self.planned)
+
+    @property
+    def n_done(self) -> int:
+        """Pictures in the shards that are done."""
+        return sum(ref.n_rows for ref in self.done)
 
     def columns(self, ref: ShardRef, columns: Sequence[str]) -> pa.Table:
         """Some columns of a done shard; of the others nothing is read."""
@@ -57,18 +78,39 @@ class LabelledOutput:
                 some = refs[start : start + FOOTER_THREADS]
                 yield from zip(some, pool.map(lambda ref: self.columns(ref, columns), some), strict=True)
 
-    def rows(self, ref: ShardRef, positions: Collection[int] | None = None) -> Iterator[tuple[int, LabelRow]]:
-        """The label rows of a done shard, or those at some positions, with their position; few are held at a time."""
-        uri = self._label_file(ref)
-        with storing(uri):
-            found = read_some_rows(uri, self.storage, range(ref.n_rows) if positions is None else positions)
-            yield from ((position, self._corrected(row)) for position, row in found)
+    def rows(self, ref: ShardRef, columns: Sequence[str] | None = None) -> list[LabelRow]:
+        """The label rows of a done shard in manifest order.
 
-    def all_rows(self, ref: ShardRef, columns: Sequence[str]) -> list[LabelRow]:
-        """All rows of a done shard, with these of their optional columns; corrected rows have all of theirs."""
+        Args:
+            columns: see `pipeline.output.label_files.read_rows`; corrected rows have all of theirs.
+        """
         uri = self._label_file(ref)
         with storing(uri):
             return [self._corrected(row) for row in read_rows(uri, self.storage, columns)]
+
+    def some_rows(self, ref: ShardRef, positions: Collection[int]) -> Iterator[tuple[int, LabelRow]]:
+        """The label rows at some positions of a done shard, with their position; few are held at a time."""
+        uri = self._label_file(ref)
+        with storing(uri):
+            found = read_some_rows(uri, self.storage, positions)
+            yield from ((position, self._corrected(row)) for position, row in found)
+
+    def stream(self, columns: Sequence[str] | None = None) -> Iterator[LabelRow]:
+        """All rows, shard after shard; the next one is read while one is used."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting = None
+            for ref in self.done:
+                coming = pool.submit(self.rows, ref, columns)
+                if waiting is not None:
+                    yield from waiting.result()
+                waiting = coming
+            if waiting is not None:
+                yield from waiting.result()
+
+    def pictures(self, ref: ShardRef) -> list[ManifestRow]:
+        """Where the pictures of a shard lie, row for row: what `pipeline.picture.fetch` takes, signed addresses too."""
+        with storing(self.uri):
+            return read_shard_rows(ref, self.uri, self.storage)
 
     def is_corrected(self, ref: ShardRef, image_id: str) -> bool:
         """Has a person put a mask in place of the model's?"""
@@ -88,29 +130,61 @@ def open_labelled(output: str, storage: StorageOptions) -> LabelledOutput:
     Raises:
         OutputError: there is no output, nothing is labelled yet, or a file of it was changed or cannot be read.
     """
-    uri = absolute_uri(output, storage)
-    job = existing_job(uri, storage)
-    vocabularies = vocabularies_as_used(job, uri, storage)
-    planned = read_plan(job.manifest.files, uri, storage)
-    names = done_shards(uri, storage)
-    done = [ref for ref in planned if ref.shard_id in names]
+    job = existing_job(output, storage)
+    return _open(output, job, tuple(job.vocabularies), storage)
+
+
+def open_one_vocabulary(output: str, storage: StorageOptions, vocabulary: str | None = None) -> LabelledOutput:
+    """Open what an output holds so far of one vocabulary.
+
+    Args:
+        output: what `escnet annotate` wrote, local or in object storage.
+        vocabulary: name of one of the output's; may be left out if it has one.
+
+    Raises:
+        InputError: no output, no shard done, several vocabularies and none chosen, or one that is not there.
+    """
+    job = existing_job(output, storage)
+    return _open(output, job, (_vocabulary_name(job, vocabulary, public_uri(output)),), storage)
+
+
+def _open(output: str, job: JobRecord, names: Collection[str], storage: StorageOptions) -> LabelledOutput:
+    uri, given = absolute_uri(output, storage), public_uri(output)
+    vocabularies = vocabularies_as_used(job, uri, storage, names)
+    planned = [ref for ref in read_plan(job.manifest.files, uri, storage) if ref.vocabulary in vocabularies]
+    there = done_shards(uri, storage)
+    done = [ref for ref in planned if ref.shard_id in there]
     if not done:
-        raise OutputError(
-            f"{public_uri(uri)}: none of its {len(planned):,} shards is labelled yet; run `escnet annotate` first"
+        raise OutputError(f"{given}: none of its {len(planned):,} shards is labelled yet; run `escnet annotate` first")
+    return LabelledOutput(given, uri, storage, job, vocabularies, planned, done, Overrides(uri, storage))
+
+
+def _vocabulary_name(job: JobRecord, asked: str | None, given: str) -> str:
+    names = sorted(job.vocabularies)
+    if asked is None and len(names) > 1:
+        raise InputError(
+            f"{given}: has labels of {len(names)} vocabularies; choose one with --vocabulary: " + ", ".join(names)
         )
-    return LabelledOutput(public_uri(output), uri, storage, job, vocabularies, planned, done, Overrides(uri, storage))
+    if asked is not None and asked not in names:
+        raise InputError(
+            f"{given}: has no labels of vocabulary {asked!r}{did_you_mean(asked, names)}; found {', '.join(names)}"
+        )
+    return asked or names[0]
 
 
-def vocabularies_as_used(job: JobRecord, output: str, storage: StorageOptions) -> dict[str, Vocabulary]:
-    """The vocabularies of an output by name, in the job's order.
+def vocabularies_as_used(
+    job: JobRecord, output: str, storage: StorageOptions, names: Collection[str] | None = None
+) -> dict[str, Vocabulary]:
+    """The vocabularies of an output by name, in the job's order: all, or those that are named.
 
     Raises:
         VocabularyError: one cannot be read. OutputError: one was changed since.
     """
     found: dict[str, Vocabulary] = {}
     for name, fingerprint in job.vocabularies.items():
-        uri = join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
-        found[name] = load_vocabulary(uri, storage)
-        if found[name].fingerprint != fingerprint:
-            raise OutputError(f"{public_uri(uri)}: was changed after the labels were made; put the original back")
+        if names is None or name in names:
+            uri = join(output, f"{VOCABULARIES_FOLDER}/{name}.yaml")
+            found[name] = load_vocabulary(uri, storage)
+            if found[name].fingerprint != fingerprint:
+                raise OutputError(f"{public_uri(uri)}: was changed after the labels were made; put the original back")
     return found

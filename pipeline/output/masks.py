@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from pipeline.evaluation.ground_truth import read_mask
-from pipeline.output.reading import Labels
+from pipeline.output.labelled import LabelledOutput
 from pipeline.picture.decide import CELL, lowest_level
 from pipeline.picture.evidence import decode_evidence
+from pipeline.picture.mask_file import read_mask
 from schemas.errors import OutputError
 from schemas.labels import LabelRow
 
@@ -18,7 +18,7 @@ def mask_columns(min_confidence: float) -> tuple[str, ...]:
     return MASK_AND_EVIDENCE_COLUMNS if min_confidence > 0 else MASK_COLUMNS
 
 
-def mask_of(row: LabelRow, labels: Labels, min_confidence: float = 0.0) -> np.ndarray:
+def mask_of(row: LabelRow, labels: LabelledOutput, min_confidence: float = 0.0) -> np.ndarray:
     """(H, W) class ids and the vocabulary's `ignore_id`: uint8, or uint16 in labels of 16 bits.
 
     Args:

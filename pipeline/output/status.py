@@ -21,6 +21,7 @@ from schemas.job import JobRecord
 from schemas.labels import FAILED, LABELLED, ShardTotals
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import public_uri
+from schemas.quantities import duration_text
 
 RATE_WINDOW_S = 600.0  # of the last activity, whenever that was
 
@@ -192,8 +193,8 @@ def _time_lines(report: StatusReport, now: float) -> list[str]:
         lines.append(f"  pace:      {report.pictures_per_s:.2f} pictures a second when last at work")
     if report.n_shards_done < report.n_shards:
         seconds = report.seconds_left
-        lines.append(f"  time left: {'unknown' if seconds is None else f'{_duration(seconds)} at that pace'}")
-    ago = _duration(max(0.0, now - report.last_published))
+        lines.append(f"  time left: {'unknown' if seconds is None else f'{duration_text(seconds)} at that pace'}")
+    ago = duration_text(max(0.0, now - report.last_published))
     return [*lines, f"  newest:    label file of {_iso(report.last_published)}, {ago} ago"]
 
 
@@ -218,13 +219,3 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _duration(seconds: float) -> str:
-    """Such as "2 d 3 h", "1 h 5 min", "40 s": the two largest units."""
-    whole = round(seconds)
-    units = (("d", whole // 86_400), ("h", whole // 3600 % 24), ("min", whole // 60 % 60), ("s", whole % 60))
-    parts = [(name, n) for name, n in units]
-    while len(parts) > 1 and parts[0][1] == 0:
-        parts.pop(0)
-    return " ".join(f"{n} {name}" for name, n in parts[:2] if n or name == parts[0][0])

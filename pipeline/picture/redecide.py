@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.evaluation.ground_truth import read_mask
 from pipeline.picture.encode import encode_picture
 from pipeline.picture.evidence import UndecidedPicture, decode_evidence
+from pipeline.picture.mask_file import read_mask
 from schemas.errors import OutputError
 from schemas.labels import LABELLED, LabelRow
 from schemas.vocabulary import Vocabulary

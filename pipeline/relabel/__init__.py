@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from pipeline.annotation.summary import counted
 from pipeline.annotation.update import refuse_overlap
 from pipeline.output import absolute_uri, done_shards, read_job, shard_totals, storing, sweep
 from pipeline.output.files import existing_job
@@ -29,6 +28,7 @@ from schemas.job import JobRecord
 from schemas.labels import ShardTotals
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import public_uri
+from schemas.quantities import counted
 from schemas.vocabulary import Level
 
 SHOWN_DAMAGED = 5

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.evaluation.ground_truth import read_mask
 from pipeline.output.labelled import LabelledOutput
-from pipeline.output.plan import read_shard_rows
 from pipeline.picture.again import fetch_again
 from pipeline.picture.budget import PixelBudget
 from pipeline.picture.decide import sorted_distractors
 from pipeline.picture.evidence import UndecidedPicture, decode_evidence
+from pipeline.picture.mask_file import read_mask
 from pipeline.progress import Progress
 from pipeline.report.candidates import Pick
 from schemas.errors import OutputError, PictureError
@@ -69,8 +68,8 @@ def _by_shard(labels: LabelledOutput, picks: Sequence[Pick]) -> Iterator[list[tu
     for _, group in groupby(sorted(picks, key=lambda pick: pick.ref.shard_id), key=lambda pick: pick.ref.shard_id):
         of_shard = {pick.position: pick for pick in group}
         ref = next(iter(of_shard.values())).ref
-        planned = read_shard_rows(ref, labels.uri, labels.storage)
-        yield [(of_shard[k], planned[k], row) for k, row in labels.rows(ref, of_shard)]
+        planned = labels.pictures(ref)
+        yield [(of_shard[k], planned[k], row) for k, row in labels.some_rows(ref, of_shard)]
 
 
 def _embed(pick: Pick, planned: ManifestRow, row: LabelRow, labels: LabelledOutput) -> dict[str, Any]:

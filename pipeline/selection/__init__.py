@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from pipeline.output import storing
 from pipeline.output.footers import each_totals
 from pipeline.output.labelled import LabelledOutput, open_labelled
-from pipeline.output.plan import read_shard_rows
 from pipeline.progress import Progress
 from pipeline.selection.scoring import COLUMNS, ShardScores, rarities, score_shard
 from pipeline.selection.spreading import Candidate, Choice, Pool, choose
@@ -162,7 +161,7 @@ def _write(labels: LabelledOutput, chosen: Sequence[Choice], file: str, *, repla
     for choice in chosen:
         by_shard.setdefault(choice.candidate.ref, []).append(choice.candidate)
     for ref, some in by_shard.items():
-        planned = read_shard_rows(ref, labels.uri, labels.storage)
+        planned = labels.pictures(ref)
         rows |= {each.image_id: planned[each.position] for each in some}
     ordered = [rows[choice.candidate.image_id] for choice in chosen]
     columns = [pa.array([getattr(row, field.name) for row in ordered], field.type) for field in MANIFEST_SCHEMA]

@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.evaluation.ground_truth import read_mask, read_truth
+from pipeline.evaluation.ground_truth import read_truth
 from pipeline.evaluation.scores import NO_CLASS
 from pipeline.output import absolute_uri, storing
-from pipeline.output.reading import open_output
+from pipeline.output.labelled import open_one_vocabulary
 from pipeline.picture.decode import decode
 from pipeline.picture.fetch import fetch
+from pipeline.picture.mask_file import read_mask
 from pipeline.sources.manifest import read_manifest
 from pipeline.storage import StorageOptions
 from pipeline.training.config import DataSource
@@ -173,9 +174,9 @@ class LabelPictures:
                 self._spool.flush()  # before loader processes inherit it, each with what is not yet written
 
     def _rows(self, data: DataSource, splits: Counter[str]) -> Iterable[ManifestRow]:
-        labels = open_output(str(data.labels), self._storage, data.vocabulary)
+        labels = open_one_vocabulary(str(data.labels), self._storage, data.vocabulary)
         self.vocabulary = labels.vocabulary
-        for shard in labels.shards:
+        for shard in labels.done:
             rows = labels.rows(shard, ["mask"])
             for row, label in zip(labels.pictures(shard), rows, strict=True):
                 splits[row.split or ""] += 1

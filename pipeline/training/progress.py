@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from pipeline.progress import LINE_EVERY_S
 from pipeline.training.curves import CSV_FILE, SCORES, Record, read_curves
+from schemas.quantities import duration_text
 
 
 class TrainingProgress:
@@ -78,12 +79,3 @@ class TrainingProgress:
 def scores_text(record: Record) -> str:
     """Such as "miou 0.412, patch_accuracy 0.733"."""
     return ", ".join(f"{name} {record[name]:.3f}" for name in SCORES if name in record)
-
-
-def duration_text(seconds: float) -> str:
-    """Such as "3 h 20 min"."""
-    minutes, whole = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole} s" if minutes else f"{whole} s"

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.output import FOOTER_THREADS, storing
 from pipeline.output.label_files import read_totals
-from pipeline.output.reading import open_output
+from pipeline.output.labelled import open_one_vocabulary
 from pipeline.storage import StorageOptions, join
 from schemas.layout import LABELS_FOLDER
 from schemas.vocabulary import Vocabulary
@@ -46,9 +46,9 @@ def touched(output: str, old: Vocabulary, class_ids: Collection[int], options: S
     Raises:
         InputError: no output, nothing labelled yet, or no vocabulary of that name.
     """
-    labels = open_output(output, options, old.name)
-    uris = [join(labels.output, f"{LABELS_FOLDER}/{shard.shard_id}.parquet") for shard in labels.shards]
-    with storing(labels.output), ThreadPoolExecutor(FOOTER_THREADS) as pool:
+    labels = open_one_vocabulary(output, options, old.name)
+    uris = [join(labels.uri, f"{LABELS_FOLDER}/{shard.shard_id}.parquet") for shard in labels.done]
+    with storing(labels.uri), ThreadPoolExecutor(FOOTER_THREADS) as pool:
         totals = list(pool.map(lambda uri: read_totals(uri, options), uris))
     return Touched(
         output=labels.name,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jobs.main import main
-from pipeline.output.reading import open_output
+from pipeline.output.labelled import open_one_vocabulary
 from schemas.vocabulary import Vocabulary
 from tests.pipeline.labelled_output import STORAGE, Answer, save_mask, write_output
 
@@ -36,7 +36,7 @@ def test_what_differs_is_stored_once_with_its_author(monkeypatch, capsys):
     lines = out.splitlines()
     assert (code, lines[0], err) == (0, "1 corrected mask read, 1 of them differ from the labels", "")
     assert lines[1].startswith("Wrote overrides/")
-    override = open_output("out", STORAGE).overrides.get("words", "a.jpg")
+    override = open_one_vocabulary("out", STORAGE).overrides.get("words", "a.jpg")
     assert override is not None
     assert (override.author, override.ignored_fraction) == ("ada", 0.25)
     said = ["1 corrected mask read, 0 of them differ from the labels"]

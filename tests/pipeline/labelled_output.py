@@ -1,6 +1,7 @@
 """Outputs for tests: whole and real, but for the network, whose answers the test makes up."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,18 +11,21 @@ from PIL import Image
 
 from pipeline.output import write_job
 from pipeline.output.label_files import label_file_bytes
+from pipeline.output.overrides import mask_classes
 from pipeline.output.plan import PlanDigest, cut_shards, read_plan, read_shard_rows, write_plan
-from pipeline.picture.encode import encode_picture, failed_row
+from pipeline.picture.encode import encode_mask, encode_picture, failed_row
 from pipeline.storage import StorageOptions, join, write_new, write_replace
 from schemas.errors import PictureError
 from schemas.job import ModelRecord, shard_identity
 from schemas.labels import LabelRow
 from schemas.manifest import ManifestRow
+from schemas.overrides import Override
 from schemas.vocabulary import Vocabulary
 from schemas.vocabulary_files import vocabulary_yaml
 from tests.schemas.test_job import record
 
 STORAGE = StorageOptions()
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MODEL = ModelRecord(name="stand-in", fingerprint="0123", is_random=False)
 
 
@@ -110,6 +114,13 @@ def write_output(
             "vocabulary_fingerprint": words[ref.vocabulary].fingerprint,
         }
         write_new(join(output, f"labels/{ref.shard_id}.parquet"), label_file_bytes(labels, identity), STORAGE)
+
+
+def override(image_id: str, mask: np.ndarray, words: Vocabulary, time: datetime = NOON) -> Override:
+    """A correction of a picture; (H, W) class ids."""
+    classes, ignored = mask_classes(mask, words)
+    height, width = mask.shape
+    return Override(image_id, words.name, width, height, encode_mask(mask), classes, ignored, "ada", time, "fixed/")
 
 
 def save_mask(path: Path, mask: np.ndarray) -> Path:

@@ -13,11 +13,8 @@ from torch.utils.data import DataLoader
 import pipeline
 from pipeline.output.overrides import write_overrides
 from schemas.errors import InputError
-from tests.pipeline.export.conftest import NAMES, WORDS, labelled, photo, truth
-from tests.pipeline.labelled_output import STORAGE, Answer, write_output
-from tests.pipeline.output.test_reading import override
-
-__all__ = ["labelled", "truth"]
+from tests.pipeline.labelled_output import STORAGE, Answer, override, write_output
+from tests.pipeline.odd_names import NAMES, WORDS, photo
 
 
 def ids(dataset, n_workers: int = 0) -> list[str]:

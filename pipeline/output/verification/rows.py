@@ -10,10 +10,10 @@ from typing import get_args
 import numpy as np
 import pyarrow as pa
 
-from pipeline.evaluation.ground_truth import read_mask
 from pipeline.output.verification.findings import shown
 from pipeline.picture.decide import decide, mask_dtype
 from pipeline.picture.evidence import decode_evidence
+from pipeline.picture.mask_file import read_mask
 from schemas.errors import ErrorKind, ErrorStage, OutputError
 from schemas.labels import FAILED, LABELLED, LabelRow
 from schemas.manifest import ManifestRow, public_uri

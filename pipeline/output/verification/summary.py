@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from pipeline.output.verify import VerifyReport
+from schemas.quantities import counted
 
 SHOWN = 50
 GO_ON = "go on with the same `escnet annotate` command"
@@ -24,19 +25,19 @@ def verify_lines(report: VerifyReport) -> list[str]:
 def _result(report: VerifyReport) -> str:
     if report.holds:
         return "all of it holds" if report.n_footers else "proven, every manifest row is in one row of one label file"
-    parts = [_counted(report.n_findings, "fault")] if report.n_findings else []
+    parts = [counted(report.n_findings, "fault")] if report.n_findings else []
     if report.missing:
-        parts.append(f"{len(report.missing):,} of {_counted(report.n_planned_files, 'label file')} missing")
+        parts.append(f"{len(report.missing):,} of {counted(report.n_planned_files, 'label file')} missing")
     return f"not proven, {' and '.join(parts)}"
 
 
 def _proven(report: VerifyReport) -> str:
     full = (
-        f"proven: {report.n_rows:,} of {_counted(report.n_planned_rows, 'row')} "
-        f"in {_counted(report.n_files, 'label file')}, {_counted(report.n_bytes, 'byte')}"
+        f"proven: {report.n_rows:,} of {counted(report.n_planned_rows, 'row')} "
+        f"in {counted(report.n_files, 'label file')}, {counted(report.n_bytes, 'byte')}"
     )
     if report.n_footers:
-        full += f"; of {_counted(report.n_footers, 'more file')} name and footer alone were looked at"
+        full += f"; of {counted(report.n_footers, 'more file')} name and footer alone were looked at"
     return full
 
 
@@ -45,7 +46,3 @@ def _problem_lines(report: VerifyReport) -> Iterator[str]:
         yield finding.line
     for name in report.missing:
         yield f"{name}: found no file, not proven; {GO_ON}"
-
-
-def _counted(n: int, thing: str) -> str:
-    return f"{n:,} {thing if n == 1 else thing + 's'}"

@@ -13,13 +13,12 @@ from pipeline.corrections.summary import merge_lines
 from pipeline.export import export_labels
 from pipeline.export.brush import decode_brush, encode_brush
 from pipeline.export.formats import Choices
+from pipeline.output.labelled import open_one_vocabulary
 from pipeline.output.masks import mask_of
-from pipeline.output.reading import open_output
 from schemas.errors import InputError
-from tests.pipeline.export.conftest import WORDS, labelled, truth
 from tests.pipeline.labelled_output import STORAGE
+from tests.pipeline.odd_names import WORDS
 
-__all__ = ["labelled", "truth"]
 MENDED = "a/2.jpg"
 NAME = "a/2.jpg"  # shares its stem with a/2.png
 
@@ -103,7 +102,7 @@ def test_a_mended_mask_comes_back_and_only_that(output, truth, tmp_path, way):
     report = merge_corrections(output, str(tmp_path / corrections), author="ada")
     assert (report.n_masks, report.n_changed, len(report.files)) == (6, 1, 1)
     assert merge_lines(report)[0] == "6 corrected masks read, 1 of them differ from the labels"
-    labels = open_output(output, STORAGE)
+    labels = open_one_vocabulary(output, STORAGE)
     for row in labels.stream():
         if row.mask is not None:
             expected = truth[row.image_id].copy()
@@ -128,7 +127,7 @@ def write_mask(folder, name, mask):
 def test_a_picture_that_failed_may_be_labelled_by_hand(output, tmp_path):
     write_mask(tmp_path, "broken.png", np.full((4, 5), 7, np.uint8))
     assert merge_corrections(output, str(tmp_path / "m"), author="ada").n_changed == 1
-    row = next(row for row in open_output(output, STORAGE).stream() if row.image_id == "broken.jpg")
+    row = next(row for row in open_one_vocabulary(output, STORAGE).stream() if row.image_id == "broken.jpg")
     assert (row.status, row.width, row.height) == ("labelled", 5, 4)
 
 
@@ -146,7 +145,7 @@ def test_what_does_not_fit_is_one_line_and_nothing_is_stored(output, tmp_path, n
     with pytest.raises(InputError) as caught:
         merge_corrections(output, str(tmp_path / "m"), author="ada")
     assert said in str(caught.value)
-    assert len(open_output(output, STORAGE).overrides) == 0
+    assert len(open_one_vocabulary(output, STORAGE).overrides) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.evaluation.ground_truth import open_ground_truth, read_mask, read_truth
+from pipeline.evaluation.ground_truth import open_ground_truth, read_truth
 from pipeline.evaluation.scores import NO_CLASS
+from pipeline.picture.mask_file import read_mask
 from pipeline.storage import StorageOptions
 from schemas.errors import InputError
 from schemas.vocabulary import Vocabulary

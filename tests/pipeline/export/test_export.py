@@ -15,9 +15,8 @@ from pipeline.export.names import Names, safe_path
 from pipeline.export.summary import export_lines
 from pipeline.output.overrides import write_overrides
 from schemas.errors import InputError, OutputError
-from tests.pipeline.export.conftest import NAMES, WORDS, photo
-from tests.pipeline.labelled_output import STORAGE
-from tests.pipeline.output.test_reading import override
+from tests.pipeline.labelled_output import STORAGE, override
+from tests.pipeline.odd_names import NAMES, WORDS, photo
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 
 from pipeline.export import export_labels
 from pipeline.export.formats import Choices
-from tests.pipeline.export.conftest import NAMES, WORDS, photo
+from tests.pipeline.odd_names import NAMES, WORDS, photo
 
 
 def test_png_masks_hold_class_ids_under_the_vocabularys_colours(labelled, truth, tmp_path):

@@ -15,7 +15,7 @@ from skimage.draw import polygon2mask
 from pipeline.export import export_labels
 from pipeline.export.brush import decode_brush, encode_brush
 from pipeline.export.polygons import area, outlines
-from tests.pipeline.export.conftest import NAMES, WORDS, photo
+from tests.pipeline.odd_names import NAMES, WORDS, photo
 
 
 def test_hugging_face_opens_pictures_and_masks(labelled, truth, tmp_path):

@@ -211,7 +211,7 @@ def test_labels_of_pictures_in_the_manifest_itself_are_refused_when_opened(label
     def read_rows(*arguments):
         return [replace(row, image=b"bytes") for row in read_shard_rows(*arguments)]
 
-    monkeypatch.setattr("pipeline.output.reading.read_shard_rows", read_rows)
+    monkeypatch.setattr("pipeline.output.labelled.read_shard_rows", read_rows)
     with pytest.raises(InputError, match=r"^.*labels: picture 'a\.png' lies in the manifest itself, expected files"):
         LabelPictures(DataSource(labels=str(labels)), STORAGE, unpacks=unpacks)
 

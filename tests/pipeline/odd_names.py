@@ -1,4 +1,4 @@
-"""One labelled output for the tests of all formats: holes, ignored pixels, odd names, a failed picture."""
+"""One labelled output for exports and whatever reads labels: holes, ignored pixels, odd names, a failed picture."""
 
 import io
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.output.reading import open_output
+from pipeline.output.labelled import open_one_vocabulary
 from schemas.vocabulary import Vocabulary
 from tests.pipeline.labelled_output import STORAGE, Answer, Answers, Failure, write_output
 
@@ -55,7 +55,7 @@ def labelled(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def truth(labelled) -> dict[str, np.ndarray]:
     """The masks by image id, read on another way than exports read them."""
-    rows = open_output(labelled, STORAGE).stream()
+    rows = open_one_vocabulary(labelled, STORAGE).stream()
     return {row.image_id: np.array(Image.open(io.BytesIO(row.mask))) for row in rows if row.mask is not None}
 
 

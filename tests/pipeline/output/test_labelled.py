@@ -1,24 +1,21 @@
 """The labels of an output with corrections in place, whole and by column."""
 
 import io
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.evaluation import evaluate
-from pipeline.output.overrides import Overrides, mask_classes, write_overrides
-from pipeline.output.reading import open_output
-from pipeline.picture.encode import encode_mask
+from pipeline.output.labelled import open_one_vocabulary
+from pipeline.output.overrides import Overrides, write_overrides
 from schemas.errors import InputError, OutputError
 from schemas.labels import LABELLED
-from schemas.overrides import Override
 from schemas.vocabulary import Vocabulary
-from tests.pipeline.labelled_output import STORAGE, Answer, Answers, Failure, save_mask, write_output
+from tests.pipeline.labelled_output import NOON, STORAGE, Answer, Answers, Failure, override, save_mask, write_output
 
 WORDS = Vocabulary(name="words", classes=[{"id": 0, "name": "sky"}, {"id": 7, "name": "sand"}])
-NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ANSWERS: Answers = {
     "a.jpg": Answer(np.zeros((2, 4), np.int32)),
     "b.jpg": Answer(np.full((2, 4), 7, np.int32)),
@@ -26,15 +23,8 @@ ANSWERS: Answers = {
 }
 
 
-def override(image_id: str, mask: np.ndarray, words: Vocabulary = WORDS, time: datetime = NOON) -> Override:
-    """A correction of a picture under a vocabulary named `words`."""
-    classes, ignored = mask_classes(mask, words)
-    height, width = mask.shape
-    return Override(image_id, "words", width, height, encode_mask(mask), classes, ignored, "ada", time, "fixed/")
-
-
 def masks(output: str, columns: tuple[str, ...] | None = None) -> dict:
-    rows = open_output(output, STORAGE).stream(columns)
+    rows = open_one_vocabulary(output, STORAGE).stream(columns)
     return {row.image_id: row.mask and np.asarray(Image.open(io.BytesIO(row.mask))).tolist() for row in rows}
 
 
@@ -46,12 +36,12 @@ def output(tmp_path) -> str:
 
 def test_the_latest_correction_of_a_picture_counts_and_the_others_stay_the_models(output):
     early, late = np.full((2, 4), 7, np.uint8), np.array([[0, 0, 7, 7], [255, 255, 7, 7]], np.uint8)
-    write_overrides([override("a.jpg", late, time=NOON + timedelta(hours=1))], output, STORAGE)
-    write_overrides([override("a.jpg", early), override("c.jpg", early)], output, STORAGE)
+    write_overrides([override("a.jpg", late, WORDS, time=NOON + timedelta(hours=1))], output, STORAGE)
+    write_overrides([override("a.jpg", early, WORDS), override("c.jpg", early, WORDS)], output, STORAGE)
     sand = [[7] * 4] * 2
     expected = {"a.jpg": late.tolist(), "b.jpg": sand, "c.jpg": sand}
     assert masks(output) == masks(output, ("mask",)) == expected
-    rows = {row.image_id: row for row in open_output(output, STORAGE).stream()}
+    rows = {row.image_id: row for row in open_one_vocabulary(output, STORAGE).stream()}
     assert [(c["class_id"], c["name"], c["pixels"], c["fraction"]) for c in rows["a.jpg"].classes or ()] == [
         (0, "sky", 2, 0.25),
         (7, "sand", 4, 0.5),
@@ -62,7 +52,7 @@ def test_the_latest_correction_of_a_picture_counts_and_the_others_stay_the_model
 
 
 def test_columns_that_are_not_asked_for_are_not_there(output):
-    rows = list(open_output(output, STORAGE).stream(("width", "error_kind")))
+    rows = list(open_one_vocabulary(output, STORAGE).stream(("width", "error_kind")))
     assert [(row.width, row.mask, row.evidence, row.classes) for row in rows] == [
         (4, None, None, None),
         (4, None, None, None),
@@ -72,10 +62,10 @@ def test_columns_that_are_not_asked_for_are_not_there(output):
 
 
 def test_rows_lie_beside_their_pictures(output):
-    labels = open_output(output, STORAGE)
+    labels = open_one_vocabulary(output, STORAGE)
     pairs = [
         (picture.image_id, row.image_id)
-        for shard in labels.shards
+        for shard in labels.done
         for picture, row in zip(labels.pictures(shard), labels.rows(shard), strict=True)
     ]
     assert pairs == [(each, each) for each in ANSWERS]
@@ -83,13 +73,13 @@ def test_rows_lie_beside_their_pictures(output):
 
 def test_corrections_are_read_from_and_written_to_object_storage(s3):
     write_output(s3.uri("out"), {"words": ANSWERS}, [WORDS])
-    write_overrides([override("b.jpg", np.zeros((2, 4), np.uint8))], s3.uri("out"), STORAGE)
+    write_overrides([override("b.jpg", np.zeros((2, 4), np.uint8), WORDS)], s3.uri("out"), STORAGE)
     assert masks(s3.uri("out"), ("mask",))["b.jpg"] == [[0] * 4] * 2
     assert len(Overrides(s3.uri("out"), STORAGE)) == 1
 
 
 def test_masks_of_corrections_are_read_where_they_lie_and_many_are_no_trouble(output):
-    many = [override(f"{k}.jpg", np.full((1, 1), k % 2 * 7, np.uint8)) for k in range(700)]
+    many = [override(f"{k}.jpg", np.full((1, 1), k % 2 * 7, np.uint8), WORDS) for k in range(700)]
     write_overrides(many, output, STORAGE)
     found = Overrides(output, STORAGE)
     assert [found.get("words", f"{k}.jpg") for k in (0, 699, 31, 32)] == [many[k] for k in (0, 699, 31, 32)]
@@ -101,7 +91,7 @@ def test_evaluation_counts_what_people_corrected(output, tmp_path):
         save_mask(tmp_path / "masks" / f"{name}.png", np.full((2, 4), 7, np.uint8))
     assert evaluate(output, str(tmp_path / "masks")).scores.pixel_accuracy == pytest.approx(1 / 3)
     sand = np.full((2, 4), 7, np.uint8)
-    write_overrides([override("a.jpg", sand), override("c.jpg", sand)], output, STORAGE)
+    write_overrides([override("a.jpg", sand, WORDS), override("c.jpg", sand, WORDS)], output, STORAGE)
     found = evaluate(output, str(tmp_path / "masks"))
     assert (found.scores.pixel_accuracy, found.n_failed) == (1.0, 0)
 
@@ -112,19 +102,19 @@ def test_a_file_that_holds_no_corrections_is_named(output, tmp_path):
     with pytest.raises(
         OutputError, match=r"overrides/x.parquet: found Parquet that cannot be read, expected a file of"
     ):
-        open_output(output, STORAGE)
+        open_one_vocabulary(output, STORAGE)
     (label_file, *_) = sorted((tmp_path / "out" / "labels").iterdir())
     (tmp_path / "out" / "overrides" / "x.parquet").write_bytes(label_file.read_bytes())
     with pytest.raises(OutputError, match=r"x.parquet: found columns image_id, uri"):
-        open_output(output, STORAGE)
+        open_one_vocabulary(output, STORAGE)
 
 
 def test_one_of_several_vocabularies_has_to_be_chosen(tmp_path):
     other = Vocabulary(name="other", classes=WORDS.classes)
     write_output(str(tmp_path / "out"), {"words": ANSWERS, "other": {"d.jpg": ANSWERS["a.jpg"]}}, [WORDS, other])
     with pytest.raises(InputError, match="has labels of 2 vocabularies; choose one with --vocabulary: other, words"):
-        open_output(str(tmp_path / "out"), STORAGE)
-    labels = open_output(str(tmp_path / "out"), STORAGE, "other")
+        open_one_vocabulary(str(tmp_path / "out"), STORAGE)
+    labels = open_one_vocabulary(str(tmp_path / "out"), STORAGE, "other")
     assert ([row.image_id for row in labels.stream()], labels.n_planned, labels.n_done) == (["d.jpg"], 1, 1)
 
 
@@ -134,4 +124,4 @@ def test_damaged_columns_are_a_damaged_file(output, tmp_path):
         data[40:400] = bytes(360)
         path.write_bytes(data)
     with pytest.raises(OutputError, match="found Parquet that cannot be read, expected a label file"):
-        list(open_output(output, STORAGE).stream(("mask",)))
+        list(open_one_vocabulary(output, STORAGE).stream(("mask",)))
