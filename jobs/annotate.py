@@ -119,7 +119,7 @@ def options_in(job_file: str) -> dict[str, Any]:
     type=click.IntRange(min=1),
     default=178_956_970,
     show_default=True,
-    help="Pictures with more pixels become failed rows (too_large).",
+    help="Pictures with more pixels, or more bytes than so many pixels can have, become failed rows (too_large).",
 )
 @click.option(
     "--timeout",

@@ -106,7 +106,8 @@ class LabelStream(IterableDataset):
     def _sample(self, pair: _Pair, labels: LabelledOutput) -> Sample | None:
         row, source = pair
         try:
-            picture = decode(fetch(source, self._storage), max_pixels=labels.job.options.max_pixels)
+            max_pixels = labels.job.options.max_pixels
+            picture = decode(fetch(source, self._storage, max_pixels=max_pixels), max_pixels=max_pixels)
         except PictureError as error:
             if self._skips:
                 return None

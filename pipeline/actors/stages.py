@@ -49,7 +49,7 @@ def read_picture(
 
     try:
         task.enter("fetch")
-        data = fetch(row, storage)
+        data = fetch(row, storage, max_pixels=max_pixels)
         lap("fetch")
         task.enter("decode")
         decoded = decode(data, max_pixels=max_pixels, admit=admit)

@@ -194,10 +194,11 @@ class _Pictures:
 
     def visit(self, rows: Sequence[ManifestRow], add: Callable[[Tensor, np.ndarray], None], progress: Progress) -> int:
         """Hand (K, ch, cw) logits and (H, W) ground truth of each picture that can be read to `add`; their number."""
-        before = self.n_read
+        before, max_pixels = self.n_read, self._labels.job.options.max_pixels
         for row in rows:
             try:
-                picture = decode(fetch(row, self._labels.storage), max_pixels=self._labels.job.options.max_pixels)
+                data = fetch(row, self._labels.storage, max_pixels=max_pixels)
+                picture = decode(data, max_pixels=max_pixels)
             except PictureError:
                 self.n_unreadable += 1
             else:

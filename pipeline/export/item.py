@@ -68,8 +68,9 @@ class Item:
         Raises:
             PictureError: it is not there any more, damaged, or of another size than its labels.
         """
-        data = fetch(self.source, self.labels.storage)
-        pixels = decode(data, max_pixels=self.labels.job.options.max_pixels)
+        max_pixels = self.labels.job.options.max_pixels
+        data = fetch(self.source, self.labels.storage, max_pixels=max_pixels)
+        pixels = decode(data, max_pixels=max_pixels)
         if pixels.shape[:2] != (self.row.height, self.row.width):
             found = f"{pixels.shape[1]} x {pixels.shape[0]}, its labels are {self.row.width} x {self.row.height}"
             raise PictureError("decode", "corrupt", f"{self.uri}: the picture is now {found}")

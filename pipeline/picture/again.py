@@ -16,7 +16,7 @@ def fetch_again(planned: ManifestRow, labels: LabelRow, max_pixels: int, storage
     Raises:
         PictureError: it is gone, cannot be read any longer, or has another size than its labels.
     """
-    pixels = decode(fetch(planned, storage), max_pixels=max_pixels)
+    pixels = decode(fetch(planned, storage, max_pixels=max_pixels), max_pixels=max_pixels)
     height, width = pixels.shape[:2]
     if labels.width is not None and (width, height) != (labels.width, labels.height):
         raise PictureError(

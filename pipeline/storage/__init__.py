@@ -15,15 +15,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
-from pipeline.storage.errors import STORAGE_ERRORS, classify, is_taken, s3_code, storage_error
+from pipeline.storage.errors import STORAGE_ERRORS, TooManyBytesError, classify, is_taken, s3_code, storage_error
 from pipeline.storage.local_files import new_local_file, refuse_special_file, sweep_partial_files
 from pipeline.storage.locations import Location, StorageOptions, join, locate
 from pipeline.storage.retries import retried
 
 __all__ = [
-    "STORAGE_ERRORS", "FileInfo", "Location", "StorageOptions", "classify", "exists", "find_info", "join", "list_files",
-    "locate", "new_file", "open_file", "read_bytes", "remove", "storage_error", "sweep_temporary", "write_new",
-    "write_replace",
+    "STORAGE_ERRORS", "FileInfo", "Location", "StorageOptions", "TooManyBytesError", "classify", "exists", "find_info",
+    "join", "list_files", "locate", "new_file", "open_file", "read_bytes", "remove", "storage_error", "sweep_temporary",
+    "write_new", "write_replace",
 ]  # fmt: skip
 
 # S3 takes 5 GiB in one PUT; but one write over TLS ends at 2 GiB, and a PUT that fails is sent again from its start.
@@ -54,21 +54,42 @@ def open_file(uri: str, options: StorageOptions, *, block_size: int | None = Non
     return file
 
 
-def read_bytes(uri: str, options: StorageOptions, offset: int | None = None, length: int | None = None) -> bytes:
-    """Read a file, or `length` bytes of it from `offset`. Fewer bytes come back where the file ends earlier."""
+def read_bytes(
+    uri: str,
+    options: StorageOptions,
+    offset: int | None = None,
+    length: int | None = None,
+    *,
+    max_bytes: int | None = None,
+) -> bytes:
+    """Read a file, or `length` bytes of it from `offset`. Fewer bytes come back where the file ends earlier.
+
+    Raises:
+        TooManyBytesError: there are more than `max_bytes` to read; not many more than that were read.
+    """
     place = locate(uri, options)
     if place.is_local:
         refuse_special_file(place.path)
-    if offset is None and length is None:
-        return retried(uri, lambda: place.fs.cat_file(place.path))
     if length == 0:
         return b""
     start = offset or 0
     end = None if length is None else start + length
-    data = retried(uri, lambda: place.fs.cat_file(place.path, start=start, end=end))
+    limits: dict[str, int | None] = {} if offset is None and length is None else {"start": start, "end": end}
+    if max_bytes is not None and (place.is_s3 or place.is_http):
+        limits["max_bytes"] = max_bytes
+    elif max_bytes is not None:
+        _refuse_larger(place, start, length, max_bytes)
+    data = retried(uri, lambda: place.fs.cat_file(place.path, **limits))
     if length is not None and len(data) > length:
         return data[start : start + length]  # a web server that knows no ranges sent the whole file
     return data
+
+
+def _refuse_larger(place: Location, start: int, length: int | None, max_bytes: int) -> None:
+    if length is None:
+        length = ((_info(place) or {}).get("size") or 0) - start
+    if length > max_bytes:
+        raise TooManyBytesError
 
 
 def find_info(uri: str, options: StorageOptions) -> dict[str, Any] | None:

@@ -22,6 +22,11 @@ STORAGE_ERRORS = (
     OSError, boto.BotoCoreError, boto.ClientError, ResponseParserError, aiohttp.ClientError, ValueError,
 )  # fmt: skip
 
+
+class TooManyBytesError(Exception):
+    """A file holds more bytes than its reader takes."""
+
+
 _NO_CREDENTIALS = (boto.NoCredentialsError, boto.PartialCredentialsError)
 _FORBIDDEN = (PermissionError, *_NO_CREDENTIALS, boto.ProfileNotFound)
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)

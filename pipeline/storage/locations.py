@@ -5,7 +5,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
@@ -14,7 +13,6 @@ from schemas.manifest import is_web_address, public_uri
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _S3_SCHEMES = ("s3", "s3a")
-_WEB_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +76,12 @@ def _filesystem(scheme: str, uri: str, options: StorageOptions) -> Any:
         if options.profile:
             arguments["profile"] = options.profile
         return LiteralS3FileSystem(**arguments)
+    if is_web_address(uri):
+        from pipeline.storage.web import BoundedHTTPFileSystem
+
+        return BoundedHTTPFileSystem()
     try:
-        web = {"client_kwargs": {"timeout": _WEB_TIMEOUT}} if is_web_address(uri) else {}
-        return fsspec.filesystem(scheme, **web)
+        return fsspec.filesystem(scheme)
     except ImportError as error:
         raise InputError(f"{public_uri(uri)}: no driver for {scheme}://. {error}") from error
     except ValueError as error:

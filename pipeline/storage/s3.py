@@ -12,8 +12,9 @@ from typing import Any
 
 from fsspec.asyn import sync, sync_wrapper
 from s3fs import S3FileSystem
+from s3fs.core import _error_wrapper
 
-from pipeline.storage.errors import STORAGE_ERRORS
+from pipeline.storage.errors import STORAGE_ERRORS, TooManyBytesError
 from pipeline.storage.retries import retried
 
 
@@ -63,6 +64,25 @@ class LiteralS3FileSystem(S3FileSystem):
             request.cancel()  # does nothing to one that is done
 
     call_s3 = sync_wrapper(_call_s3)
+
+    async def _cat_file(self, path: str, *args: Any, max_bytes: int | None = None, **kwargs: Any) -> bytes:
+        """As in s3fs; an answer of more than `max_bytes` is not read, and ends in a TooManyBytesError."""
+        if max_bytes is None:
+            return await super()._cat_file(path, *args, **kwargs)
+        bucket, key, _ = self.split_path(path)
+        start, end = kwargs.get("start"), kwargs.get("end")
+        limits = {} if start is None else {"Range": await self._process_limits(path, start, end)}
+
+        async def read() -> bytes:
+            answer = await self._call_s3("get_object", Bucket=bucket, Key=key, **limits)
+            try:
+                if answer["ContentLength"] > max_bytes:
+                    raise TooManyBytesError
+                return await answer["Body"].read()
+            finally:
+                answer["Body"].close()
+
+        return await _error_wrapper(read, retries=self.retries)
 
     def ls(self, path: str, detail: bool = False, **kwargs: Any) -> list[Any]:
         return retried(f"s3://{path}", lambda: sync(self.loop, self._ls, path, detail=detail, **kwargs))

@@ -6,12 +6,14 @@ from types import SimpleNamespace
 import pytest
 
 import pipeline.picture.fetch
-from pipeline.picture.fetch import fetch
+from pipeline.picture.fetch import fetch, most_bytes
 from pipeline.storage import StorageOptions, retries
 from schemas.errors import PictureError
+from schemas.job import DEFAULT_MAX_PIXELS
 from schemas.manifest import ManifestRow
 
 OPTIONS = StorageOptions()
+HUGE = 50 * 10**9  # bytes
 
 
 @pytest.fixture
@@ -34,8 +36,8 @@ def storage_that(monkeypatch: pytest.MonkeyPatch, *answers: Exception) -> list[t
     """Storage that fails with one error after the other; returns the list of calls."""
     calls: list[tuple] = []
 
-    def read_bytes(*call: object) -> bytes:
-        calls.append(call)
+    def read_bytes(*call: object, max_bytes: int) -> bytes:
+        calls.append((*call, max_bytes))
         raise answers[len(calls) - 1]
 
     monkeypatch.setattr(pipeline.picture.fetch, "read_bytes", read_bytes)
@@ -82,10 +84,40 @@ def test_a_device_is_no_picture_and_not_asked_for_twice(waits):
     assert waits == []
 
 
+def too_large(uri: str) -> tuple[str, str]:
+    return "too_large", f"{uri}: more than 1498764624 bytes, which no picture of --max-pixels has"
+
+
+def test_a_file_larger_than_any_picture_is_not_read(tmp_path):
+    path = tmp_path / "film.jpg"
+    with path.open("wb") as file:
+        file.truncate(HUGE)
+    assert failure(ManifestRow("a", str(path))) == too_large(str(path))
+    assert failure(ManifestRow("a", str(path), byte_offset=100)) == too_large(str(path))
+    assert failure(ManifestRow("a", str(path), byte_offset=100, byte_length=HUGE - 100)) == too_large(str(path))
+    assert fetch(ManifestRow("a", str(path), size_bytes=HUGE, byte_offset=100, byte_length=3), OPTIONS) == bytes(3)
+
+
+@pytest.mark.parametrize("uri", ["/data/a.jpg", "s3://b/a.jpg", "https://example.org/a.jpg"])
+def test_a_size_in_the_manifest_that_is_too_large_is_believed(monkeypatch, uri):
+    calls = storage_that(monkeypatch)
+    assert failure(ManifestRow("a", uri, size_bytes=HUGE)) == too_large(uri)
+    assert calls == []
+
+
+def test_the_bound_in_bytes_follows_the_bound_in_pixels(tmp_path):
+    path = tmp_path / "a.jpg"
+    with path.open("wb") as file:
+        file.truncate(most_bytes(1000) + 1)
+    with pytest.raises(PictureError, match=f"more than {most_bytes(1000)} bytes"):
+        fetch(ManifestRow("a", str(path)), OPTIONS, max_pixels=1000)
+    assert len(fetch(ManifestRow("a", str(path)), OPTIONS, max_pixels=1001)) == most_bytes(1000) + 1
+
+
 def test_missing_file_is_not_asked_for_twice(monkeypatch, waits):
     calls = storage_that(monkeypatch, FileNotFoundError("host-17, request 8F3A"))
     assert failure(ManifestRow("a", "/data/a.jpg")) == ("not_found", "/data/a.jpg: no such file")
-    assert calls == [("/data/a.jpg", OPTIONS, None, None)]
+    assert calls == [("/data/a.jpg", OPTIONS, None, None, most_bytes(DEFAULT_MAX_PIXELS))]
     assert waits == []
 
 

@@ -1,11 +1,13 @@
 """Literal names, publication that is atomic and exclusive, and errors in one line: on this machine and on S3."""
 
 import errno
+import gzip
 import json
 import os
 import pickle
 import socket
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import botocore.exceptions
@@ -17,6 +19,7 @@ from pipeline.storage import (
     STORAGE_ERRORS,
     FileInfo,
     StorageOptions,
+    TooManyBytesError,
     classify,
     exists,
     find_info,
@@ -423,11 +426,27 @@ def test_an_error_names_the_folder_and_no_temporary_name():
 
 @pytest.fixture
 def web_server():
-    """Answers `/whole` with ten bytes whatever range is asked for, and `/403` and the like with that status."""
+    """Answers `/whole` with ten bytes whatever range is asked for, `/endless` with bytes until nobody takes them any
+    more, `/packed` with a million that are few on their way, and `/403` and the like with that status."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             path = self.path.partition("?")[0]
+            if path == "/endless":
+                self.send_response(200)
+                self.end_headers()
+                with suppress(ConnectionError):
+                    while True:
+                        self.wfile.write(bytes(2**16))
+                return
+            if path == "/packed":
+                data = gzip.compress(bytes(10**6))
+                self.send_response(200)
+                self.send_header("Content-Encoding", "gzip")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+                return
             status = 200 if path == "/whole" else int(path[1:])
             self.send_response(status)
             self.send_header("Content-Length", "10")
@@ -446,6 +465,41 @@ def web_server():
 
 def test_a_web_server_without_ranges_gives_the_range_all_the_same(web_server):
     assert read_bytes(f"{web_server}/whole", OPTIONS, offset=2, length=3) == b"234"
+    assert read_bytes(f"{web_server}/whole", OPTIONS, offset=2, length=3, max_bytes=10) == b"234"
+
+
+@pytest.mark.parametrize("path", ["whole", "endless", "packed"])
+def test_a_web_server_cannot_send_more_than_is_taken(web_server, path):
+    with pytest.raises(TooManyBytesError):
+        read_bytes(f"{web_server}/{path}", OPTIONS, max_bytes=9)
+    with pytest.raises(TooManyBytesError):
+        read_bytes(f"{web_server}/{path}", OPTIONS, offset=2, length=3, max_bytes=9)
+
+
+def test_a_bound_that_is_not_reached_changes_nothing_of_what_the_web_gives(web_server):
+    assert read_bytes(f"{web_server}/whole", OPTIONS, max_bytes=10) == b"0123456789"
+    assert read_bytes(f"{web_server}/packed", OPTIONS, max_bytes=10**6) == bytes(10**6)
+    error = failure_of(lambda: read_bytes(f"{web_server}/404?X-Amz-Signature=secret", OPTIONS, max_bytes=10))
+    assert classify(error) == "not_found"
+
+
+@pytest.mark.parametrize("kind", ["local", "memory", "s3"])
+def test_no_more_is_read_than_is_taken(request, tmp_path, kind):
+    uri = {"local": str(tmp_path / "a"), "memory": "memory://bounded/a"}.get(kind)
+    if kind == "s3":
+        uri = request.getfixturevalue("s3").put("a", b"0123456789")
+        request.getfixturevalue("s3").put("empty", b"")
+        assert read_bytes(uri.replace("/a", "/empty"), OPTIONS, max_bytes=9) == b""
+    else:
+        write_new(uri, b"0123456789", OPTIONS)
+    assert read_bytes(uri, OPTIONS, max_bytes=10) == b"0123456789"
+    assert read_bytes(uri, OPTIONS, 2, 3, max_bytes=3) == b"234"
+    assert read_bytes(uri, OPTIONS, 2, max_bytes=8) == b"23456789"
+    for part in ((None, None), (0, 10), (1, None)):
+        with pytest.raises(TooManyBytesError):
+            read_bytes(uri, OPTIONS, *part, max_bytes=8)
+    error = failure_of(lambda: read_bytes(f"{uri}-none", OPTIONS, max_bytes=9))
+    assert classify(error) == "not_found"
 
 
 @pytest.mark.parametrize(
