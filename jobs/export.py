@@ -16,6 +16,8 @@ Examples:
     escnet export labels/ --format huggingface --output exported/
   COCO, to object storage, without what is less sure than 0.5:
     escnet export s3://bucket/labels/ --format coco-panoptic --min-confidence 0.5 --output s3://bucket/coco/
+  Some pictures alone, here those that `escnet select` chose:
+    escnet export labels/ --images look.parquet --format cvat --with-images --output look/
 """
 
 
@@ -24,6 +26,9 @@ Examples:
 @click.option("--format", "name", type=click.Choice(FORMATS), required=True, help="docs/exports.md describes them.")
 @click.option("--output", "destination", metavar="URI", required=True, help="An empty or new folder or prefix.")
 @click.option("--vocabulary", metavar="NAME", help="Which one, where OUTPUT has labels of several vocabularies.")
+@click.option(
+    "--images", metavar="MANIFEST", help="Only the pictures that this manifest names, such as one of `escnet select`."
+)
 @click.option("--with-images", is_flag=True, help="Copy the pictures too, where the format may do without.")
 @click.option("--shift-ids", is_flag=True, help="Class ids one higher and 0 for ignore, as in ADE20K's own files.")
 @click.option(
@@ -39,6 +44,7 @@ def export(
     name: str,
     destination: str,
     vocabulary: str | None,
+    images: str | None,
     with_images: bool,
     shift_ids: bool,
     min_confidence: float,
@@ -62,6 +68,7 @@ def export(
         vocabulary=vocabulary,
         choices=Choices(with_images=with_images, shift_ids=shift_ids),
         min_confidence=min_confidence,
+        images=images,
         storage=StorageOptions(endpoint_url, profile),
     )
     for line in export_lines(report):

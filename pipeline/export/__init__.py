@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from pipeline.export.chosen import Chosen, Part, all_pictures, pictures_of
 from pipeline.export.folder import Folder
 from pipeline.export.formats import Choices, Format, check_choices, make_format
 from pipeline.export.item import Item
@@ -20,8 +21,7 @@ from pipeline.progress import Progress
 from pipeline.storage import StorageOptions
 from schemas.errors import InputError, PictureError
 from schemas.fingerprint import fingerprint
-from schemas.job import ShardRef
-from schemas.labels import LABELLED
+from schemas.labels import LABELLED, LabelRow
 from schemas.manifest import public_uri
 
 _THREADS = 8
@@ -36,7 +36,8 @@ class ExportReport:
         n_exported: pictures in it.
         n_failed: left out, since they have no labels.
         n_without_picture: left out, since the picture itself could not be read again; `lost` names some.
-        n_waiting: pictures of the job that are not labelled yet.
+        n_unknown: asked for, and not among the labels.
+        n_waiting: pictures of the job that are not labelled yet; 0 if only some pictures were asked for.
         notes: what the format could not hold.
     """
 
@@ -45,6 +46,7 @@ class ExportReport:
     n_exported: int
     n_failed: int
     n_without_picture: int
+    n_unknown: int
     n_waiting: int
     lost: tuple[str, ...]
     notes: tuple[str, ...]
@@ -53,6 +55,7 @@ class ExportReport:
 @dataclass(frozen=True)
 class _Export:
     labels: LabelledOutput
+    chosen: Chosen
     names: Names
     writer: Format
     min_confidence: float
@@ -66,6 +69,7 @@ def export_labels(
     vocabulary: str | None = None,
     choices: Choices | None = None,
     min_confidence: float = 0.0,
+    images: str | None = None,
     storage: StorageOptions | None = None,
 ) -> ExportReport:
     """Write the labels that an output has so far in another tool's format; the same call goes on where it stopped.
@@ -76,6 +80,7 @@ def export_labels(
         name: one of `pipeline.export.formats.FORMATS`.
         vocabulary: name of one of the output's; may be left out if it has one.
         min_confidence: pixels that are less sure become ignored; a person's masks stay.
+        images: a manifest that names the pictures to export by `image_id`; all if None.
 
     Raises:
         InputError: something that cannot be exported so; names what and what to do.
@@ -86,13 +91,15 @@ def export_labels(
     destination = absolute_uri(destination, storage)
     if f"{destination.rstrip('/')}/".startswith(f"{labels.uri.rstrip('/')}/"):
         raise InputError(f"{public_uri(destination)}: lies in the labels themselves; choose an --output apart")
-    record = _record(labels, name, choices, min_confidence)
+    chosen = all_pictures(labels) if images is None else pictures_of(images, labels, storage)
+    record = {**_record(labels, name, choices, min_confidence), "images": chosen.digest}
     folder = Folder(destination, storage, record)
     if (done := folder.done()) is not None:
         return _report(done)
     writer = make_format(name, folder, labels.vocabulary, choices)
-    _write_shards(_Export(labels, Names(lambda: _ids(labels)), writer, min_confidence), folder)
-    return _finish(labels, folder, writer, name)
+    export = _Export(labels, chosen, Names(lambda: _ids(labels)), writer, min_confidence)
+    _write_shards(export, folder)
+    return _finish(export, folder, name)
 
 
 def _record(labels: LabelledOutput, name: str, choices: Choices, min_confidence: float) -> dict[str, Any]:
@@ -108,34 +115,40 @@ def _record(labels: LabelledOutput, name: str, choices: Choices, min_confidence:
 
 
 def _ids(labels: LabelledOutput) -> Iterator[str]:
-    return (row.image_id for row in labels.stream(()))
+    """Of all pictures, whichever are exported: a picture has the same name in every export."""
+    for _, table in labels.each_columns(labels.done, ("image_id",)):
+        yield from table["image_id"].to_pylist()
 
 
 def _write_shards(export: _Export, folder: Folder) -> None:
     done = folder.done_shards()
-    n_there = sum(shard.n_rows for shard in export.labels.done if shard.shard_id in done)
-    first, n_done, n_failed = 1, 0, 0
-    with Progress(export.labels.n_done, n_there) as progress, ThreadPoolExecutor(_THREADS) as pool:
-        for number, shard in enumerate(export.labels.done):
-            if shard.shard_id not in done:
-                part = _Part()
-                items = _items(export, shard, first)
-                kept = export.writer.shard(number, part.found(export.writer, items, pool))
-                folder.finish_shard(shard.shard_id, {**part.counts(shard.n_rows), "kept": kept})
-                n_done, n_failed = n_done + shard.n_rows, n_failed + shard.n_rows - part.n_exported
+    n_there = sum(part.n_pictures for part in export.chosen.parts if part.ref.shard_id in done)
+    n_done, n_failed = 0, 0
+    with Progress(export.chosen.n_pictures, n_there) as progress, ThreadPoolExecutor(_THREADS) as pool:
+        for part in export.chosen.parts:
+            if part.ref.shard_id not in done:
+                work = _Work()
+                kept = export.writer.shard(part.number, work.found(export.writer, _items(export, part), pool))
+                folder.finish_shard(part.ref.shard_id, {**work.counts(part.n_pictures), "kept": kept})
+                n_done, n_failed = n_done + part.n_pictures, n_failed + part.n_pictures - work.n_exported
                 progress.update(n_done, n_failed, is_loading=False)
-            first += shard.n_rows
 
 
-def _items(export: _Export, shard: ShardRef, first: int) -> Iterator[Item]:
-    labels = export.labels
-    rows = labels.rows(shard, mask_columns(export.min_confidence))
-    for k, (row, source) in enumerate(zip(rows, labels.pictures(shard), strict=True)):
+def _items(export: _Export, part: Part) -> Iterator[Item]:
+    pictures = export.labels.pictures(part.ref)
+    for position, row in _rows(export, part):
         if row.status == LABELLED:
-            yield Item(first + k, export.names[row.image_id], row, source, labels, export.min_confidence)
+            number, name = part.first + position, export.names[row.image_id]
+            yield Item(number, name, row, pictures[position], export.labels, export.min_confidence)
 
 
-class _Part:
+def _rows(export: _Export, part: Part) -> Iterator[tuple[int, LabelRow]]:
+    if part.positions is None:
+        return enumerate(export.labels.rows(part.ref, mask_columns(export.min_confidence)))
+    return export.labels.some_rows(part.ref, part.positions)
+
+
+class _Work:
     """One shard on its way: the next few pictures are written side by side."""
 
     def __init__(self) -> None:
@@ -151,11 +164,11 @@ class _Part:
                     self.n_exported += 1
                     yield result
 
-    def counts(self, n_rows: int) -> dict[str, Any]:
+    def counts(self, n_pictures: int) -> dict[str, Any]:
         n_lost = len(self.lost)
         return {
             "n_exported": self.n_exported,
-            "n_failed": n_rows - self.n_exported - n_lost,
+            "n_failed": n_pictures - self.n_exported - n_lost,
             "n_lost": n_lost,
             "lost": self.lost[:_SHOWN],
         }
@@ -168,13 +181,14 @@ def _attempt(writer: Format, item: Item) -> Any:
         return error
 
 
-def _finish(labels: LabelledOutput, folder: Folder, writer: Format, name: str) -> ExportReport:
-    ids = [shard.shard_id for shard in labels.done]
+def _finish(export: _Export, folder: Folder, name: str) -> ExportReport:
+    labels, chosen = export.labels, export.chosen
+    ids = [part.ref.shard_id for part in chosen.parts]
 
     def parts() -> Iterator[list[Any]]:
         return (folder.part(each)["kept"] for each in ids)
 
-    writer.finish(parts)
+    export.writer.finish(parts)
     counts = [{key: value for key, value in folder.part(each).items() if key != "kept"} for each in ids]
     said = {
         "format": name,
@@ -182,9 +196,10 @@ def _finish(labels: LabelledOutput, folder: Folder, writer: Format, name: str) -
         "n_exported": sum(each["n_exported"] for each in counts),
         "n_failed": sum(each["n_failed"] for each in counts),
         "n_without_picture": sum(each["n_lost"] for each in counts),
-        "n_waiting": labels.n_planned - labels.n_done,
+        "n_unknown": chosen.n_unknown,
+        "n_waiting": 0 if chosen.digest else labels.n_planned - labels.n_done,
         "lost": [line for each in counts for line in each["lost"]][:_SHOWN],
-        "notes": writer.notes(parts),
+        "notes": export.writer.notes(parts),
     }
     folder.finish(said, ids)
     return _report(said)

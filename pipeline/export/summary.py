@@ -14,6 +14,9 @@ def export_lines(report: ExportReport) -> list[str]:
             f"{counted(report.n_without_picture, 'picture')} left out: the picture itself could not be read again"
         )
         lines += [f"  {line}" for line in report.lost]
+    if report.n_unknown:
+        unknown = counted(report.n_unknown, "picture")
+        lines.append(f"{unknown} of the manifest left out: not among these labels")
     if report.n_waiting:
         lines.append(
             f"{counted(report.n_waiting, 'picture')} of the job not labelled yet; export into a new folder later"

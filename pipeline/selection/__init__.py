@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.output import storing
 from pipeline.output.footers import each_totals
-from pipeline.output.labelled import LabelledOutput, open_labelled
+from pipeline.output.labelled import LabelledOutput, open_labelled, open_one_vocabulary
 from pipeline.progress import Progress
 from pipeline.selection.scoring import COLUMNS, ShardScores, rarities, score_shard
 from pipeline.selection.spreading import Candidate, Choice, Pool, choose
@@ -43,19 +43,32 @@ class Selection:
 
 
 def select(
-    output: str, budget: int, file: str, *, replace: bool = False, storage: StorageOptions | None = None
+    output: str,
+    budget: int,
+    file: str,
+    *,
+    one_vocabulary: bool = False,
+    vocabulary: str | None = None,
+    replace: bool = False,
+    storage: StorageOptions | None = None,
 ) -> Selection:
     """Write a manifest of the `budget` labelled pictures that are most worth a person's time, the most worthy first.
 
     Footers and statistics columns are read, masks are not. In memory are the 20 * budget pictures (at least 2,000)
     whose own numbers are highest; the choice is made among these. The same labels give the same choice.
 
+    Args:
+        one_vocabulary: choose among pictures of one vocabulary, as exports hold them: `vocabulary`, or the only one.
+
     Raises:
         InputError: an output that cannot be used, one without a labelled picture, or a file that is there already.
     """
     storage = storage or StorageOptions()
     _check_file(file, storage, replace=replace)
-    labels = open_labelled(output, storage)
+    if one_vocabulary or vocabulary is not None:
+        labels = open_one_vocabulary(output, storage, vocabulary)
+    else:
+        labels = open_labelled(output, storage)
     pool, n_labelled = _candidates(labels, max(_SMALLEST_POOL, _POOL * budget))
     if not n_labelled:
         raise InputError(f"{labels.name}: has no labelled picture; see why with `escnet status`")

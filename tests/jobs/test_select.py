@@ -1,10 +1,15 @@
 """`escnet select` as a user meets it."""
 
+import json
 import sys
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.main import main
+from schemas.vocabulary import Vocabulary
+from tests.pipeline.labelled_output import Answer, write_output
 from tests.pipeline.report.output import write_pictures
 
 
@@ -32,6 +37,31 @@ def test_how_many_are_chosen_and_why_is_said(folder, monkeypatch, capsys):
     assert (folder / "look.parquet").read_bytes().startswith(b"PAR1")
 
 
+def test_what_is_chosen_can_be_exported_at_once(folder, monkeypatch, capsys):
+    export = ["--export", "tasks", "--format", "label-studio"]
+    code, out, _ = run(monkeypatch, capsys, "out", "--budget", "2", "--output", "look.parquet", *export)
+    assert code == 0
+    assert f"2 pictures exported as label-studio: {folder}/tasks" in out.splitlines()
+    chosen = {row["image_id"] for row in pq.read_table(folder / "look.parquet").to_pylist()}
+    tasks = [task for path in folder.glob("tasks/tasks-*.json") for task in json.loads(path.read_text())]
+    assert {task["data"]["image_id"] for task in tasks} == chosen
+
+
+def test_of_several_vocabularies_an_export_holds_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [Vocabulary(name=name, classes=["land", "water"]) for name in ("one", "two")]
+    answer = Answer(np.array([[0, 0, 1, 1]], np.int32))
+    write_output(str(tmp_path / "out"), {"one": {"a.jpg": answer}, "two": {"b.jpg": answer}}, words)
+    asked = ["out", "--budget", "5", "--output", "look.parquet", "--export", "e", "--format", "png"]
+    code, _, err = run(monkeypatch, capsys, *asked)
+    assert code == 2
+    assert "has labels of 2 vocabularies; choose one with --vocabulary: one, two" in err
+    assert not (tmp_path / "look.parquet").exists()
+    code, out, _ = run(monkeypatch, capsys, *asked, "--vocabulary", "two")
+    assert (code, out.splitlines()[0]) == (0, "look.parquet: 1 of 1 labelled pictures")
+    assert (tmp_path / "e" / "annotations" / "b.png").is_file()
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     ("arguments", "said"),
@@ -39,6 +69,8 @@ def test_how_many_are_chosen_and_why_is_said(folder, monkeypatch, capsys):
         (["out", "--budget", "2", "--output", "look.csv"], "look.csv: a selection is a Parquet manifest"),
         (["photos", "--budget", "2", "--output", "look.parquet"], "photos: found no job.json"),
         (["out", "--budget", "0", "--output", "look.parquet"], "Invalid value for '--budget'"),
+        (["out", "--budget", "2", "--output", "l.parquet", "--format", "png"], "--export and --format go together"),
+        (["out", "--budget", "2", "--output", "l.parquet", "--export", "e"], "--export and --format go together"),
         (["out", "--output", "look.parquet"], "Missing option '--budget'"),
     ],
 )
