@@ -238,3 +238,12 @@ def _silence(ray: Any) -> None:
     """Ray tells the terminal of every process that dies, whatever its log level; the scheduler says it in a line."""
     with suppress(AttributeError):
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
+
+
+def waiting_line(ray: Any, n_waiting: int, n_actors: int, placement: Placement) -> str:
+    """What a job waits for, and what its cluster has."""
+    free, there = ray.available_resources(), describe_nodes(cluster_nodes(ray))
+    return (
+        f"waiting for {n_waiting} of {n_actors} actors, each with {placement.each}; "
+        f"free on all nodes: {free.get('CPU', 0):g} CPU, {free.get('GPU', 0):g} GPU; there is {there}"
+    )

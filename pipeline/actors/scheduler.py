@@ -1,24 +1,24 @@
 """The driver's loop: Ray actors that take one shard after another.
 
 The driver hands out shard references and counts results; pictures and labels never pass through it or
-through Ray's object store.
+through Ray's object store. What it does for every shard costs the same however many actors there are, but for one
+`ray.wait`; what it does for every actor it does twice a second (docs/scaling.md).
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from pipeline.actors.actor import SHARDS_AT_ONCE, ReplicaSetup
 from pipeline.actors.orders import Counts, ReplicaStart, ShardResult
-from pipeline.actors.placement import Placement, cluster_nodes, describe_nodes
+from pipeline.actors.placement import Placement, waiting_line
 from pipeline.actors.probe import Probe
+from pipeline.actors.reports import Reports
 from pipeline.actors.shard_work import ShardWork
-from pipeline.actors.worker import Worker, actor_class, cause, n_restarts, why_not_created
+from pipeline.actors.worker import Worker, actor_class, cause, give_up_if, most_unseen_deaths, n_restarts
 from pipeline.progress import Progress
-from schemas.errors import JobFailedError
 from schemas.job import ShardRef
 
 MAX_DEATHS_WITHOUT_LABEL = 60  # five pictures that end their process cost as many
@@ -89,58 +89,67 @@ class _Crew:
         self._said: set[str] = set()
         self._n_deaths = 0
         self._finished = Counts()
-        self._in_flight: dict[Any, tuple[Worker, ShardWork]] = {}  # in the order they were handed out
-        self._say_waiting_at = time.monotonic() + SAY_WAITING_AFTER_S
-        self._count_unborn_at = time.monotonic() + ASK_AGAIN_AFTER_S
+        self._look_at = time.monotonic()
+        self._say_waiting_at = self._look_at + SAY_WAITING_AFTER_S
+        self._count_unborn_at = self._look_at + ASK_AGAIN_AFTER_S
         replicas = actor_class(ray, placement)
-        self._workers = [Worker(replicas.remote(setup)) for _ in range(min(placement.n_actors, len(shards)))]
+        self._workers = [Worker(i, replicas.remote(setup)) for i in range(min(placement.n_actors, len(shards)))]
+        self._cold = set(self._workers)  # to be asked to load the model
+        self._warm_ups: dict[Any, Worker] = {}
+        self._open: dict[Worker, None] = {}  # ready, and with room for a shard; in this order
+        self._in_flight: dict[Any, Worker] = {}
+        self._reports = Reports(ray, self._workers)
 
     def work(self) -> Iterator[ShardResult]:
         while self._queue or self._in_flight:
             self._check()
             self._warm_up()
             self._hand_out()
-            calls = [*self._in_flight, *(w.warm_up for w in self._workers if w.warm_up is not None)]
-            for call in self._wait(calls):
+            for call in self._wait():
                 yield from self._take(call)
-            self._ask_for_reports()
-            self._count_unborn()
-            self._end_stuck()
-            self._count()
-            self._say_waiting()
+            self._probe.check()
+            if time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + POLL_S
+                self._look_around()
         self._progress.update(self._finished.done, self._finished.failed, is_loading=False)
 
     def dismiss(self) -> None:
         for worker in self._workers:
             self._ray.kill(worker.actor)
 
-    def _wait(self, calls: list[Any]) -> list[Any]:
-        if calls:
-            return self._ray.wait(calls, timeout=POLL_S)[0]
-        time.sleep(POLL_S)  # every actor is being restarted
+    def _wait(self) -> list[Any]:
+        """All calls that have ended; the more at once, the busier the driver is."""
+        calls = [*self._in_flight, *self._warm_ups]
+        if not calls:
+            time.sleep(POLL_S)  # every actor is being restarted
+        elif self._ray.wait(calls, timeout=POLL_S)[0]:
+            return self._ray.wait(calls, num_returns=len(calls), timeout=0)[0]
         return []
 
     def _warm_up(self) -> None:
-        for worker in self._workers:
-            if not worker.is_ready and worker.warm_up is None and time.monotonic() >= worker.warm_up_at:
-                worker.warm_up = worker.actor.warm_up.remote()
+        for worker in [worker for worker in self._cold if time.monotonic() >= worker.warm_up_at]:
+            self._cold.remove(worker)
+            self._warm_ups[worker.actor.warm_up.remote()] = worker
 
     def _hand_out(self) -> None:
         """A shard for every idle worker, then a second one to fill its window, while there is enough for all."""
         for depth in range(SHARDS_AT_ONCE):
-            for worker in self._workers:
-                at_hand = self._works_of(worker)
-                if not worker.is_ready or len(at_hand) != depth or not self._queue:
-                    continue
-                if depth and (
-                    len(self._queue) < len(self._workers) or self._queue[0].is_suspect or at_hand[0].is_suspect
-                ):
-                    continue
-                work = self._queue.popleft()
-                self._in_flight[self._call(worker.actor, work)] = (worker, work)
+            for worker in [worker for worker in self._open if len(worker.at_hand) == depth]:
+                if not self._queue:
+                    return
+                if depth == 0 or self._may_go_ahead(worker):
+                    self._hand(worker, self._queue.popleft())
 
-    def _works_of(self, worker: Worker) -> list[ShardWork]:
-        return [work for holder, work in self._in_flight.values() if holder is worker]
+    def _may_go_ahead(self, worker: Worker) -> bool:
+        suspects = [self._queue[0], *worker.at_hand.values()]
+        return len(self._queue) >= len(self._workers) and not any(work.is_suspect for work in suspects)
+
+    def _hand(self, worker: Worker, work: ShardWork) -> None:
+        call = self._call(worker.actor, work)
+        self._in_flight[call] = worker
+        worker.at_hand[call] = work
+        if len(worker.at_hand) == SHARDS_AT_ONCE:
+            del self._open[worker]
 
     def _call(self, actor: Any, work: ShardWork) -> Any:
         if work.search is not None:
@@ -149,7 +158,7 @@ class _Crew:
 
     def _take(self, call: Any) -> Iterator[ShardResult]:
         """The results that a finished call gives: none, or one."""
-        worker = self._worker_of(call)
+        worker = self._in_flight.get(call) or self._warm_ups.get(call)
         if worker is None:
             return  # a call of a life that has ended meanwhile
         try:
@@ -159,17 +168,14 @@ class _Crew:
         except self._ray.exceptions.RayError as error:  # the actor, its node, or what it had to say is gone
             self._lost(worker, error)
         else:
-            if call in self._in_flight:
-                yield from self._finish(worker, self._in_flight.pop(call)[1], result)
+            self._open[worker] = None
+            if self._in_flight.pop(call, None):
+                yield from self._finish(worker, worker.at_hand.pop(call), result)
             else:
-                worker.warm_up, worker.is_ready, worker.n_deaths_loading = None, True, 0
+                del self._warm_ups[call]
+                worker.is_placed, worker.is_ready, worker.n_deaths_loading = True, True, 0
                 worker.n_restarts = n_restarts(self._ray, worker.actor)
-                self._on_ready(self._workers.index(worker), result)
-
-    def _worker_of(self, call: Any) -> Worker | None:
-        if call in self._in_flight:
-            return self._in_flight[call][0]
-        return next((worker for worker in self._workers if worker.warm_up == call), None)
+                self._on_ready(worker.number, result)
 
     def _finish(self, worker: Worker, work: ShardWork, result: ShardResult | None) -> Iterator[ShardResult]:
         if result is None:  # it was tried in part
@@ -183,7 +189,7 @@ class _Crew:
             self._probe.pass_()
             self._finished += result.counts
             self._say_halved(result.n_halved)
-            yield replace(result, actor=self._workers.index(worker))
+            yield replace(result, actor=worker.number)
         self._release()
 
     def _release(self) -> None:
@@ -193,8 +199,7 @@ class _Crew:
 
     def _lost(self, worker: Worker, error: Exception) -> None:
         """An actor died; Ray restarts it, and what it had at hand is done again."""
-        calls = [call for call, (holder, _) in self._in_flight.items() if holder is worker]
-        works = [self._in_flight.pop(call)[1] for call in calls]
+        works = self._bury(worker)
         is_dead = isinstance(error, self._ray.exceptions.ActorDiedError)
         if works:
             self._blame(worker, works)
@@ -203,39 +208,45 @@ class _Crew:
             n_unseen = (
                 n_restarts(self._ray, worker.actor) - worker.n_restarts
             )  # it may die before it answers for the first time
-            self._give_up(max(worker.n_deaths_loading, n_unseen) >= MAX_TRIES, MAX_TRIES, "loading the model", error)
+            give_up_if(max(worker.n_deaths_loading, n_unseen) >= MAX_TRIES, MAX_TRIES, "loading the model", error)
         if worker.is_placed and not worker.is_ended:
             self._progress.say("a worker process died; what it had at hand is done again")
         self._go_on_with(works)
-        fresh = Worker(worker.actor, warm_up_at=time.monotonic() + ASK_AGAIN_AFTER_S)
+        fresh = Worker(worker.number, worker.actor, warm_up_at=time.monotonic() + ASK_AGAIN_AFTER_S)
         fresh.n_deaths_loading = worker.n_deaths_loading
         fresh.n_restarts = worker.n_restarts + worker.is_ready  # this death was not at loading
-        self._workers[self._workers.index(worker)] = fresh
+        self._workers[worker.number] = fresh
+        self._cold.add(fresh)
+        self._reports.add(fresh)
+
+    def _bury(self, worker: Worker) -> list[ShardWork]:
+        """The end of a life; what it had at hand."""
+        worker.is_gone = True
+        self._open.pop(worker, None)
+        self._warm_ups = {call: other for call, other in self._warm_ups.items() if other is not worker}
+        for call in worker.at_hand:
+            del self._in_flight[call]
+        return list(worker.at_hand.values())
 
     def _count_unborn(self) -> None:
-        """Processes that die before they answer make no call fail: only Ray's count of restarts tells of them."""
-        if time.monotonic() < self._count_unborn_at:
-            return
-        self._count_unborn_at = time.monotonic() + ASK_AGAIN_AFTER_S
-        for worker in self._workers:
-            if not worker.is_ready:
-                n_unseen = n_restarts(self._ray, worker.actor) - worker.n_restarts
-                self._give_up(n_unseen >= MAX_TRIES, n_unseen, "loading the model")
+        """Processes that die before they answer at all make no call fail: Ray's count of restarts tells of them."""
+        if time.monotonic() >= self._count_unborn_at:
+            self._count_unborn_at = time.monotonic() + ASK_AGAIN_AFTER_S
+            n_unseen = most_unseen_deaths(self._ray, self._workers)
+            give_up_if(n_unseen >= MAX_TRIES, n_unseen, "loading the model")
 
     def _blame(self, worker: Worker, works: list[ShardWork]) -> None:
         stuck = worker.report.stuck if worker.is_ended else None
         self._n_deaths += 1
         has_none = not self._finished.labelled
-        self._give_up(
-            has_none and self._n_deaths >= MAX_DEATHS_WITHOUT_LABEL, self._n_deaths, "work, with nothing done"
-        )
+        give_up_if(has_none and self._n_deaths >= MAX_DEATHS_WITHOUT_LABEL, self._n_deaths, "work, with nothing done")
         for work in works:
             if stuck is None:
                 work.died("timeout" if worker.is_ended else "killed", was_alone=len(works) == 1)
             elif stuck.shard_id == work.ref.shard_id:
                 work.died("timeout", was_alone=True, stuck=stuck.positions)
             if work.is_hopeless:
-                self._give_up(
+                give_up_if(
                     True,
                     work.n_deaths,
                     f"shard {work.ref.shard_id}, and none of its pictures, or too many, do it alone",
@@ -251,39 +262,30 @@ class _Crew:
                 self._say_once(f"{name}: {len(work.poison)} of its pictures end the process, and become failed rows")
         self._queue.extendleft(reversed(works))
 
-    def _give_up(self, is_hopeless: bool, n_deaths: int, doing: str, error: Exception | None = None) -> None:
-        if is_hopeless:
-            why = why_not_created(error) if error else ""
-            why = why or "the machine may be out of memory, or --timeout too short: try fewer --actors, more time"
-            raise JobFailedError(f"a worker process died {n_deaths} times at {doing}; {why}") from error
-
-    def _ask_for_reports(self) -> None:
-        """Ask the workers, without waiting, how far they are with what they have at hand."""
-        for worker in self._workers:
-            if worker.report_call is not None and self._ray.wait([worker.report_call], timeout=0)[0]:
-                with suppress(self._ray.exceptions.RayError):  # an actor that died: `_take` sees to it
-                    worker.report, worker.is_placed = self._ray.get(worker.report_call), True
-                worker.report_call = None
-            if worker.report_call is None:
-                worker.report_call, worker.report_asked_at = worker.actor.report.remote(), time.monotonic()
+    def _look_around(self) -> None:
+        """What is done for every worker, and therefore only now and then."""
+        self._reports.gather()
+        self._count_unborn()
+        self._end_stuck()
+        self._count()
+        self._say_waiting()
 
     def _end_stuck(self) -> None:
         """End processes whose model does not come back, or that answer nothing at all; Ray starts new ones."""
+        silent_since = time.monotonic() - self._timeout_s - ANSWER_WITHIN_S
         for worker in self._workers:
-            works = self._works_of(worker)
-            is_silent = time.monotonic() - worker.report_asked_at > self._timeout_s + ANSWER_WITHIN_S
-            if works and not worker.is_ended and (worker.report.stuck or is_silent):
+            is_silent = worker.asked_at is not None and worker.asked_at < silent_since
+            if worker.at_hand and not worker.is_ended and (worker.report.stuck or is_silent):
                 worker.is_ended = True
                 self._progress.say("a picture takes longer than --timeout; its worker process is started anew")
                 self._ray.kill(worker.actor, no_restart=False)
 
     def _count(self) -> None:
-        at_hand = [w.report.counts.get(work.ref.shard_id, Counts()) for w, work in self._in_flight.values()]
-        so_far = sum(at_hand, start=self._finished)
+        at_hand = [(worker.report.counts, work) for worker in self._workers for work in worker.at_hand.values()]
+        so_far = sum((counts.get(work.ref.shard_id, Counts()) for counts, work in at_hand), start=self._finished)
         if so_far.labelled:
             self._probe.pass_()
             self._release()
-        self._probe.check()
         is_loading = any(w.is_placed for w in self._workers) and not any(w.is_ready for w in self._workers)
         self._progress.update(so_far.done, so_far.failed, is_loading=is_loading)
 
@@ -298,12 +300,9 @@ class _Crew:
 
     def _say_waiting(self) -> None:
         """Never wait in silence for what the cluster cannot give."""
-        n_waiting = sum(not worker.is_placed for worker in self._workers)
+        asked = time.monotonic() - POLL_S  # one that was asked just now, or not yet, may well be there
+        n_waiting = sum(not w.is_placed and w.asked_at is not None and w.asked_at < asked for w in self._workers)
         if not n_waiting or time.monotonic() < self._say_waiting_at:
             return
         self._say_waiting_at = time.monotonic() + SAY_WAITING_EVERY_S
-        free, there = self._ray.available_resources(), describe_nodes(cluster_nodes(self._ray))
-        self._progress.say(
-            f"waiting for {n_waiting} of {len(self._workers)} actors, each with {self._placement.each}; "
-            f"free on all nodes: {free.get('CPU', 0):g} CPU, {free.get('GPU', 0):g} GPU; there is {there}"
-        )
+        self._progress.say(waiting_line(self._ray, n_waiting, len(self._workers), self._placement))

@@ -135,7 +135,8 @@ def test_a_job_loses_a_node_gains_one_is_stopped_and_goes_on(cluster, folder):
     said = escnet("job", "logs", job).stdout
     assert re.search(r"waiting for \d of 3 actors, each with 1 CPU and 0 GPU", said)  # how many, the machine decides
     assert "a worker process died; what it had at hand is done again" in said
-    assert f"stopped; {kept} of {N_PICTURES // 2} shards are done and kept" in said
+    counted = int(re.search(rf"stopped; (\d+) of {N_PICTURES // 2} shards are done and kept", said)[1])
+    assert kept - 3 <= counted <= kept  # as an actor dies, what it was writing may still be published
     status = escnet("job", "status", job).stdout
     assert status.startswith(f"{job}: STOPPED on {cluster.dashboard}")
     assert f"shards:    {kept} of {N_PICTURES // 2} done" in status
