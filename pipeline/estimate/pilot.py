@@ -42,12 +42,18 @@ class PilotPicture:
 
 @dataclass(frozen=True)
 class PilotShard:
-    """What one small shard came to: pictures that the model saw, and the seconds of its actor that it took."""
+    """What one small shard came to: pictures that the model saw, and the seconds of its actor that it took.
 
+    `is_first`: it was its actor's first, when all was still cold. `row_bytes` of its label file grow with its pictures,
+    `footer_bytes` are those of any label file.
+    """
+
+    is_first: bool
     n_segmented: int
     seconds: float
     pictures: list[PilotPicture]
-    label_bytes: int
+    row_bytes: int
+    footer_bytes: int
 
 
 @dataclass(frozen=True)
@@ -114,19 +120,33 @@ def _folder(scratch: str | None, storage: StorageOptions) -> Iterator[str]:
 
 def _shards(labels: LabelledOutput, run: dict[str, Any]) -> Iterator[PilotShard]:
     sizes = {file.name: file.size or 0 for file in files_below(join(labels.uri, LABELS_FOLDER), labels.storage)}
-    events = {
-        event["shard_id"]: event
-        for event in read_events(labels.uri, str(run.get("run_id")), labels.storage)
-        if event.get("event") == "shard"
-    }
+    events, firsts = _events(labels, run)
     for ref in labels.done:
         found = labels.columns(ref, _STATISTICS).to_pylist()
         event = events.get(ref.shard_id)
         if event is None:
             raise JobFailedError(f"{public_uri(labels.uri)}: the pilot's timings could not be kept there; run again")
         seconds = event["seconds"]["segment"] + sum(event["waits"].get(name, 0.0) for name in WAITS)
-        size = sizes[f"{ref.shard_id}.parquet"]
-        yield PilotShard(event["n_segmented"], seconds, list(map(_picture, found)), size)
+        row_bytes = labels.row_bytes(ref)
+        yield PilotShard(
+            ref.shard_id in firsts,
+            event["n_segmented"],
+            seconds,
+            list(map(_picture, found)),
+            row_bytes,
+            sizes[f"{ref.shard_id}.parquet"] - row_bytes,
+        )
+
+
+def _events(labels: LabelledOutput, run: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], set[str]]:
+    """What the run said of each shard, by shard id, and the ids of every actor's first."""
+    events: dict[str, dict[str, Any]] = {}
+    firsts: dict[int, str] = {}
+    for event in read_events(labels.uri, str(run.get("run_id")), labels.storage):
+        if event.get("event") == "shard":
+            events[event["shard_id"]] = event
+            firsts.setdefault(event["actor"], event["shard_id"])
+    return events, set(firsts.values())
 
 
 def _picture(row: dict[str, Any]) -> PilotPicture:

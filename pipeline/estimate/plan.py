@@ -31,7 +31,8 @@ class Estimate:
         shard_size: pictures a shard.
         placement: of the job: as many actors as it would have now, and never more than shards.
         failed: of the pilot's pictures, by "stage/kind".
-        pilot_s: seconds that the pilot took, of which `start_s` until the first model was ready.
+        pilot_s: seconds that the pilot took, of which `start_s` until the first model was ready, and `end_s` from the
+            last shard to the end.
         label_bytes: of all label files.
         price: of one GPU, or without GPUs of one actor, an hour, in whatever money; None if it was not given.
     """
@@ -43,6 +44,7 @@ class Estimate:
     failed: dict[str, int]
     pilot_s: float
     start_s: float
+    end_s: float
     label_bytes: Interval
     expectation: Expectation
     price: float | None
@@ -59,7 +61,8 @@ class Estimate:
         n = self.expectation.n_pictures
         n_longest = min(n, -(-self.n_shards // self.placement.n_actors) * self.shard_size)
         each = self.actor_hours.times(3600 * n_longest / n)
-        return Interval(low=each.low + self.start_s, found=each.found + self.start_s, high=each.high + self.start_s)
+        around = self.start_s + self.end_s
+        return Interval(low=each.low + around, found=each.found + around, high=each.high + around)
 
     @property
     def gpu_hours(self) -> Interval | None:
@@ -107,6 +110,7 @@ def plan_ahead(
         raise SourceError(f"{', '.join(map(public_uri, request.sources))}: no pictures there")
     n_shards = sample.n_shards(request.shard_size, next(iter(job.vocabularies)))
     with run_pilot(request, sample.rows(), job.options.batch_size, scratch, storage, load) as pilot:
+        timings = pilot.report.timings
         estimate = Estimate(
             n_bytes=sources.bytes,
             n_shards=n_shards,
@@ -114,8 +118,9 @@ def plan_ahead(
             placement=replace(job.placement, n_actors=min(job.placement.n_actors, n_shards)),
             failed=pilot.report.totals.failed,
             pilot_s=pilot.seconds,
-            start_s=pilot.report.timings.start_s if pilot.report.timings else 0.0,
-            label_bytes=label_bytes(pilot, sample.n_rows),
+            start_s=timings.start_s if timings else 0.0,
+            end_s=timings.end_s if timings else 0.0,
+            label_bytes=label_bytes(pilot, sample.n_rows, n_shards),
             expectation=expect(pilot, sample.n_rows),
             price=price,
         )

@@ -37,16 +37,19 @@ def expect(pilot: Pilot, n_pictures: int) -> Expectation:
     )
 
 
-def label_bytes(pilot: Pilot, n_pictures: int) -> Interval:
-    """Bytes that the label files of the whole job will have."""
-    sizes = np.array([(shard.label_bytes, len(shard.pictures)) for shard in pilot.shards], float)
-    return _ratio(sizes[:, 0], sizes[:, 1]).times(n_pictures)
+def label_bytes(pilot: Pilot, n_pictures: int, n_shards: int) -> Interval:
+    """Bytes that the label files of the whole job will have: rows for every picture, a footer for every shard."""
+    sizes = np.array([(shard.row_bytes, len(shard.pictures)) for shard in pilot.shards], float)
+    rows = _ratio(sizes[:, 0], sizes[:, 1]).times(n_pictures)
+    footers = n_shards * float(np.mean([shard.footer_bytes for shard in pilot.shards]))
+    return Interval(low=rows.low + footers, found=rows.found + footers, high=rows.high + footers)
 
 
 def _rate(shards: Sequence[PilotShard]) -> Interval:
-    """Pictures a second of one actor; the first shard, when all is still cold, is left out if others tell."""
-    warm = [shard for shard in shards if shard.n_segmented and shard.seconds > 0]
-    warm = warm[1:] if len(warm) > 2 else warm
+    """Pictures a second of one actor; every actor's first shard, when all is still cold, is left out if others tell."""
+    told = [shard for shard in shards if shard.n_segmented and shard.seconds > 0]
+    warm = [shard for shard in told if not shard.is_first]
+    warm = warm if len(warm) > 1 else told
     found = _ratio(np.array([s.n_segmented for s in warm], float), np.array([s.seconds for s in warm]))
     low, high = (found.found * (1 + side * _LEAST_HALF_WIDTH) for side in (-1, 1))
     return Interval(low=min(low, found.low), found=found.found, high=max(high, found.high))

@@ -53,6 +53,7 @@ def estimate_json(estimate: Estimate) -> dict[str, Any]:
         "cpus_per_actor": estimate.placement.cpus_per_actor,
         "gpus_per_actor": estimate.placement.gpus_per_actor,
         "start_s": round(estimate.start_s, 3),
+        "end_s": round(estimate.end_s, 3),
         "failed_in_pilot": estimate.failed,
         **{name: None if each is None else each.model_dump() for name, each in intervals.items()},
         "expected": estimate.expectation.model_dump(mode="json"),

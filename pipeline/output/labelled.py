@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.output import FOOTER_THREADS, absolute_uri, done_shards, storing
 from pipeline.output.files import existing_job
-from pipeline.output.label_files import read_columns, read_rows, read_some_rows
+from pipeline.output.label_files import read_columns, read_metadata, read_rows, read_some_rows
 from pipeline.output.overrides import Overrides
 from pipeline.output.plan import read_plan, read_shard_rows
 from pipeline.storage import StorageOptions, join
@@ -70,6 +70,14 @@ class LabelledOutput:
         uri = self._label_file(ref)
         with storing(uri):
             return read_columns(uri, self.storage, columns)
+
+    def row_bytes(self, ref: ShardRef) -> int:
+        """How much of the label file of a done shard is rows; the rest is its footer."""
+        uri = self._label_file(ref)
+        with storing(uri):
+            found = read_metadata(uri, self.storage)
+        groups = [found.row_group(k) for k in range(found.num_row_groups)]
+        return sum(group.column(k).total_compressed_size for group in groups for k in range(group.num_columns))
 
     def each_columns(self, refs: Sequence[ShardRef], columns: Sequence[str]) -> Iterator[tuple[ShardRef, pa.Table]]:
         """Some columns of each of the shards, in order; a bounded number is read ahead, side by side."""

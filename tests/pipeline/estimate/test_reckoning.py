@@ -24,18 +24,21 @@ def pilot_of(shards):
     return SimpleNamespace(shards=shards, pictures=pictures, report=report)
 
 
-def shards(n, seconds, pictures=(HALF_SKY,) * 4):
-    return [PilotShard(sum(p.is_labelled for p in pictures), seconds, list(pictures), 4000) for _ in range(n)]
+def shards(n, seconds, pictures=(HALF_SKY,) * 4, *, is_first=False):
+    n_segmented = sum(p.is_labelled for p in pictures)
+    return [PilotShard(is_first, n_segmented, seconds, list(pictures), 4000, 500) for _ in range(n)]
 
 
-def test_the_first_shard_is_cold_and_no_part_of_the_rate():
-    rate = expect(pilot_of([*shards(1, 100.0), *shards(8, 2.0)]), 1000).pictures_per_s
+def test_the_first_shard_of_every_actor_is_cold_and_no_part_of_the_rate():
+    cold = shards(2, 100.0, is_first=True)
+    rate = expect(pilot_of([*cold, *shards(8, 2.0)]), 1000).pictures_per_s
+    assert expect(pilot_of(cold), 1000).pictures_per_s.found == 0.04  # better than nothing
     assert rate.found == 2.0
     assert (rate.low, rate.high) == (pytest.approx(2.0 * 0.92), pytest.approx(2.0 * 1.08))  # never surer than that
 
 
 def test_rates_that_differ_make_a_wide_interval():
-    rate = expect(pilot_of([*shards(1, 1.0), *shards(6, 1.0), *shards(6, 4.0)]), 1000).pictures_per_s
+    rate = expect(pilot_of([*shards(6, 1.0), *shards(6, 4.0)]), 1000).pictures_per_s
     assert rate.found == pytest.approx(48 / 30)
     assert rate.low < 1.3
     assert rate.high > 2.0
@@ -75,7 +78,8 @@ def estimate():
         {"fetch/not_found": 1},
         30.0,
         10.0,
-        label_bytes(pilot, 7200),
+        1.0,
+        label_bytes(pilot, 7200, 40),
         expect(pilot, 7200),
         3.0,
     )
@@ -83,24 +87,24 @@ def estimate():
 
 def test_hours_and_cost_follow_from_the_rate(estimate):
     assert estimate.actor_hours.found == pytest.approx(1.0)  # 7200 pictures at 2 a second
-    assert estimate.seconds.found == pytest.approx(910.0)  # four actors, and the start
+    assert estimate.seconds.found == pytest.approx(911.0)  # four actors, the start and the end
     assert estimate.gpu_hours.found == pytest.approx(0.5)
     assert estimate.cost.found == pytest.approx(1.5)
     assert estimate.actor_hours.low == pytest.approx(1 / 1.08)
-    assert estimate.label_bytes.found == 7_200_000
+    assert estimate.label_bytes.found == 7_200_000 + 40 * 500
 
 
 def test_a_shard_is_one_actors(estimate):
     few = replace(estimate, n_shards=5, shard_size=1440)  # four actors: one of them has two
-    assert few.seconds.found == pytest.approx(2 * 1440 / 2 + 10)
+    assert few.seconds.found == pytest.approx(2 * 1440 / 2 + 11)
     one = replace(estimate, n_shards=1, shard_size=10_000)
-    assert one.seconds.found == pytest.approx(7200 / 2 + 10)
+    assert one.seconds.found == pytest.approx(7200 / 2 + 11)
 
 
 def test_an_estimate_in_words_and_as_data(estimate):
     lines = estimate_lines(estimate)
     assert lines[0] == "7,200 pictures (5.0 MB) in 40 shards"
-    assert "  time:     15 min 10 s (14 min 3 s to 16 min 28 s) with 4 actors, 10 s of it to start" in lines
+    assert "  time:     15 min 11 s (14 min 4 s to 16 min 29 s) with 4 actors, 10 s of it to start" in lines
     assert "  work:     0.5 (0.46 to 0.54) GPU-hours" in lines
     assert "  cost:     1.50 (1.39 to 1.63), at 3 an hour" in lines
     assert "  classes:  2 found: sky 50.0%, grass 50.0%" in lines
