@@ -45,7 +45,7 @@ class Counts:
         return Counts(self.labelled + other.labelled, self.failed + other.failed)
 
 
-Withholding = Literal["none", "unreadable", "failed"]
+Withholding = Literal["none", "refused", "unreadable", "failed"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class ShardOrder:
     """A shard to be labelled and published.
 
     Args:
-        withhold: do not publish the file if every picture "failed", or if storage gave none of them ("unreadable").
+        withhold: do not publish the file if every picture "failed", or if storage gave none of them ("unreadable");
+            nor, unless it is "none", if storage refuses by now what it gave before ("refused").
         poison: by position in the shard, pictures that are not to be tried again, and what their rows say.
     """
 
@@ -69,6 +70,7 @@ class ShardResult:
     Args:
         totals: of the whole label file.
         counts: pictures that were worked on now; when failed rows are done again, the others are not.
+        is_refused: withheld because storage refuses some of its pictures, and by now also one that it gave before.
         n_halved: shapes for which this process runs smaller batches, since larger ones ran out of memory.
         timings: where the time of those pictures went.
         n_empty: labelled pictures of the file in which every pixel is ignored.
@@ -80,6 +82,7 @@ class ShardResult:
     totals: ShardTotals
     counts: Counts
     is_withheld: bool
+    is_refused: bool
     last_error: str
     n_halved: int
     timings: ShardTimings

@@ -50,7 +50,8 @@ def run_shards(
         on_ready: called with the number of an actor whenever its model is loaded.
 
     Raises:
-        JobFailedError: actors keep dying and no picture is to blame, or the first hundred pictures all fail.
+        JobFailedError: actors keep dying and no picture is to blame, the first hundred pictures all fail, or
+            storage refuses what it gave before.
         EscnetError: what an actor raised of that kind (weights gone, output not writable).
     """
     probe = Probe(((ref, n_rows(ref)) for ref in shards), has_labels=has_labels)
@@ -111,6 +112,7 @@ class _Crew:
             if time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + POLL_S
                 self._look_around()
+        self._probe.end()
         self._progress.update(self._finished.done, self._finished.failed, is_loading=False)
 
     def dismiss(self) -> None:
@@ -183,7 +185,7 @@ class _Crew:
             self._go_on_with([work])
             return
         if result.is_withheld:
-            self._probe.withhold(work.ref, result.last_error)
+            self._probe.withhold(work.ref, result.last_error, is_refused=result.is_refused)
             self._withheld[work.ref.shard_id] = work
         else:
             self._probe.pass_()
@@ -283,7 +285,7 @@ class _Crew:
     def _count(self) -> None:
         at_hand = [(worker.report.counts, work) for worker in self._workers for work in worker.at_hand.values()]
         so_far = sum((counts.get(work.ref.shard_id, Counts()) for counts, work in at_hand), start=self._finished)
-        if so_far.labelled:
+        if so_far.labelled and not self._probe.passed:
             self._probe.pass_()
             self._release()
         is_loading = any(w.is_placed for w in self._workers) and not any(w.is_ready for w in self._workers)

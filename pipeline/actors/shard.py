@@ -21,6 +21,7 @@ from pipeline.actors.stages import encode_label, read_picture, too_late
 from pipeline.actors.stopwatch import Stopwatch
 from pipeline.actors.timed_pool import TimedPool
 from pipeline.actors.windows import Window, batches
+from pipeline.actors.withholding import ReadBefore, is_forbidden, is_withheld
 from pipeline.output import storing
 from pipeline.output.label_files import label_file_bytes, read_rows, totals_of
 from pipeline.output.plan import read_shard_rows
@@ -29,7 +30,7 @@ from pipeline.picture.encode import failed_row
 from pipeline.storage import StorageOptions, join, write_new, write_replace
 from schemas.errors import JobFailedError, PictureError
 from schemas.job import DEFAULT_TIMEOUT_S, ShardRef
-from schemas.labels import FAILED, LABELLED, LabelRow, ShardTotals
+from schemas.labels import FAILED, LABELLED, LabelRow
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import ManifestRow
 from schemas.vocabulary import Vocabulary
@@ -39,7 +40,6 @@ N_ENCODE_THREADS = 2
 WINDOW_BATCHES = 3  # batches of prepared pictures kept ready
 MIN_WINDOW = 8
 READ_PIXELS = 64 * 2**20  # decoded at a time, some 7 bytes a pixel; a larger picture is decoded alone
-UNREADABLE = frozenset(("fetch/forbidden", "fetch/storage"))
 ENCODE_PIXELS = 32 * 2**20  # label maps waiting to be encoded or being so, some 10 bytes a pixel
 
 
@@ -97,6 +97,7 @@ class ShardRunner:
         self._at_model: tuple[Stuck, float] | None = None  # what the model works on, and since when
         self._counts_lock = threading.Lock()
         self._batches = SafeBatches(segmenter.segment)
+        self._read_before = ReadBefore(storage)
         self._read_pool = TimedPool(N_READ_THREADS, timeout_s, "read")
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")  # shards take turns, first come first
         self._encode_pool = TimedPool(N_ENCODE_THREADS, timeout_s, "encode")
@@ -115,7 +116,7 @@ class ShardRunner:
         kept = self._kept(ref)
         with self._counting(ref):
             labels = self._label(work, {**given, **kept})
-        return self._publish(order, labels, [label for i, label in enumerate(labels) if i not in kept], work.watch)
+        return self._publish(order, work, labels, [label for i, label in enumerate(labels) if i not in kept])
 
     def try_pictures(self, ref: ShardRef, positions: Sequence[int]) -> None:
         """Work on some pictures of a shard and publish nothing: does the process live through it?"""
@@ -168,23 +169,23 @@ class ShardRunner:
     def _label_uri(self, ref: ShardRef) -> str:
         return join(self._output, f"{LABELS_FOLDER}/{ref.shard_id}.parquet")
 
-    def _publish(
-        self, order: ShardOrder, labels: list[LabelRow], done_now: list[LabelRow], watch: Stopwatch
-    ) -> ShardResult:
-        ref, totals = order.ref, totals_of(labels)
-        is_withheld = _is_withheld(order, totals_of(done_now))
-        if not is_withheld:
+    def _publish(self, order: ShardOrder, work: _Work, labels: list[LabelRow], done_now: list[LabelRow]) -> ShardResult:
+        ref, watch = order.ref, work.watch
+        is_refused = order.withhold != "none" and self._read_before.is_refused_now(work.rows, labels)
+        is_kept_back = is_refused or is_withheld(order, totals_of(done_now))
+        if not is_kept_back:
             with watch.stage("write"):
                 self._write(ref, labels)
             self._metrics.shard(watch.read(len(done_now)))
-        failed = [f"{row.error_stage}/{row.error_kind}: {row.error_message}" for row in labels if row.status == FAILED]
+        failed = [label for label in labels if (is_forbidden(label) if is_refused else label.status == FAILED)]
         n_labelled = sum(label.status == LABELLED for label in done_now)
         return ShardResult(
             ref.shard_id,
-            totals,
+            totals_of(labels),
             Counts(n_labelled, len(done_now) - n_labelled),
-            is_withheld,
-            failed[-1] if failed else "",
+            is_kept_back,
+            is_refused,
+            _error(failed[-1]) if failed else "",
             self._batches.n_halved,
             watch.read(len(done_now)),
             ref.vocabulary,
@@ -280,10 +281,8 @@ class ShardRunner:
                 self._at_hand[ref.shard_id] += Counts(1, 0) if label.status == LABELLED else Counts(0, 1)
 
 
-def _is_withheld(order: ShardOrder, now: ShardTotals) -> bool:
-    if now.labelled or not now.rows or order.withhold == "none":
-        return False
-    return order.withhold == "failed" or now.failed.keys() <= UNREADABLE
+def _error(label: LabelRow) -> str:
+    return f"{label.error_stage}/{label.error_kind}: {label.error_message}"
 
 
 def _confidence_mean(labels: Sequence[LabelRow]) -> float | None:

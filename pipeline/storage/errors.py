@@ -28,7 +28,9 @@ class TooManyBytesError(Exception):
 
 
 _NO_CREDENTIALS = (boto.NoCredentialsError, boto.PartialCredentialsError)
-_FORBIDDEN = (PermissionError, *_NO_CREDENTIALS, boto.ProfileNotFound)
+_RUN_OUT = (boto.CredentialRetrievalError, boto.TokenRetrievalError, boto.SSOError)
+_FORBIDDEN = (PermissionError, *_NO_CREDENTIALS, *_RUN_OUT, boto.ProfileNotFound)
+_FORBIDDEN_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")  # which come with status 400
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _UNREACHABLE = (
     boto.ConnectionError, boto.HTTPClientError, aiohttp.ClientConnectionError, ConnectionError, TimeoutError,
@@ -57,7 +59,7 @@ _ERRNO_REASONS = {
 def classify(exc: BaseException) -> StorageKind:
     """The `error_kind` of a failed read: what is not there, what is not allowed, or storage that failed."""
     status = _http_status(exc)
-    if isinstance(exc, _FORBIDDEN) or status in (401, 403):
+    if isinstance(exc, _FORBIDDEN) or status in (401, 403) or s3_code(exc) in _FORBIDDEN_CODES:
         return "forbidden"
     if isinstance(exc, _MISSING) or status in (404, 410):
         return "not_found"

@@ -3,7 +3,10 @@
 import io
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 
 import numpy as np
 import psutil
@@ -130,6 +133,44 @@ def test_failures_that_came_first_are_rows_once_a_picture_succeeds(pictures, tmp
     results = list(work(refs, tmp_path))
     assert sorted(result.totals.rows for result in results) == [41, 60]
     assert len(list((tmp_path / "labels").iterdir())) == 2
+
+
+@contextmanager
+def expiring_server(folder, n_answers):
+    """Gives so many pictures of a folder, and then says 403 to everything: how often it was asked, and its address."""
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            if len(asked) > n_answers:
+                self.send_error(403)
+            else:
+                super().do_GET()
+
+        def log_message(self, *_args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_credentials_that_run_out_midway_end_the_job_and_become_no_rows(pictures, tmp_path):
+    names, numbers = sorted(path.name for path in pictures.iterdir()), count()
+    with expiring_server(pictures, n_answers=5) as address:
+        rows = [ManifestRow(name, f"{address}/{name}") for name in names * 10]
+        shards = cut_shards([rows], ("words",), 2, lambda *_: f"shard-{next(numbers)}")
+        refs = read_plan(write_plan(shards, str(tmp_path), STORAGE), str(tmp_path), STORAGE)
+        with pytest.raises(JobFailedError, match=r"refuses by now what it gave before, the last one with fetch/forbid"):
+            list(work(refs, tmp_path))
+    written = [pq.read_table(path).to_pylist() for path in (tmp_path / "labels").glob("*.parquet")]
+    assert written
+    assert {row["status"] for rows in written for row in rows} == {"labelled"}
 
 
 def test_an_output_that_cannot_be_written_ends_the_job_with_one_line(pictures, tmp_path):

@@ -157,7 +157,7 @@ def test_a_shard_of_failures_is_withheld_until_it_may_be_published(tmp_path):
 
 
 def test_unreadable_pictures_alone_are_withheld_where_others_are_labelled_already(tmp_path, monkeypatch):
-    def fetch(*_):
+    def fetch(*_, **__):
         raise PictureError("fetch", "forbidden", "no")
 
     (ref,) = planned(tmp_path, [b"no picture"] * 3)
@@ -168,7 +168,65 @@ def test_unreadable_pictures_alone_are_withheld_where_others_are_labelled_alread
     assert not list(tmp_path.glob("labels/*"))
 
 
-def test_a_shard_with_one_label_is_never_withheld(tmp_path):
+class Bucket:
+    """Pictures under a name each; some are refused. Takes the place of `fetch`."""
+
+    def __init__(self, monkeypatch, *refused):
+        self.refused = set(refused)
+        for user in ("stages", "withholding"):
+            monkeypatch.setattr(f"pipeline.actors.{user}.fetch", self.fetch)
+
+    def fetch(self, row, *_, **__):
+        if row.uri in self.refused or "all" in self.refused:
+            raise PictureError("fetch", "forbidden", f"{row.uri}: no")
+        return png(200)
+
+
+def in_bucket(tmp_path, *names, shard_size=2):
+    rows = [ManifestRow(name, f"s3://b/{name}") for name in names]
+    shards = cut_shards([rows], ("words",), shard_size, lambda r, _: f"id{r[0].image_id}")
+    return read_plan(write_plan(shards, str(tmp_path), STORAGE), str(tmp_path), STORAGE)
+
+
+def test_a_shard_is_withheld_in_which_storage_begins_to_refuse(tmp_path, monkeypatch):
+    bucket = Bucket(monkeypatch)
+    first, second = in_bucket(tmp_path, "a", "b", "c", "d")
+    one = runner(tmp_path, LightOrDark())
+    assert not one.run(ShardOrder(first, "refused")).is_withheld
+    bucket.refused.add("all")
+    result = one.run(ShardOrder(second, "refused"))
+    assert (result.is_withheld, result.is_refused) == (True, True)
+    assert result.last_error == "fetch/forbidden: s3://b/d: no"
+    assert [path.stem for path in (tmp_path / "labels").iterdir()] == [first.shard_id]
+    bucket.refused.clear()
+    assert not one.run(ShardOrder(second, "refused")).is_withheld
+
+
+def test_one_shard_is_enough_to_see_that_credentials_ran_out(tmp_path, monkeypatch):
+    bucket = Bucket(monkeypatch)
+    (ref,) = in_bucket(tmp_path, "a", "b")
+
+    def run_out_behind_the_first(row, *_, **__):
+        data = bucket.fetch(row)
+        bucket.refused.add("all")
+        return data
+
+    monkeypatch.setattr("pipeline.actors.stages.fetch", run_out_behind_the_first)
+    monkeypatch.setattr("pipeline.actors.shard.N_READ_THREADS", 1)
+    result = runner(tmp_path, LightOrDark()).run(ShardOrder(ref, "failed"))
+    assert (result.totals.labelled, result.is_refused) == (1, True)
+
+
+def test_pictures_that_are_forbidden_while_others_are_not_are_failed_rows(tmp_path, monkeypatch):
+    Bucket(monkeypatch, "s3://b/b", "s3://b/c", "s3://b/d")
+    one = runner(tmp_path, LightOrDark())
+    for ref in in_bucket(tmp_path, "a", "b", "c", "d"):
+        result = one.run(ShardOrder(ref, "refused"))
+        assert (result.is_withheld, result.is_refused) == (False, False)
+    assert [row["error_kind"] for row in read(tmp_path, ref)] == ["forbidden", "forbidden"]
+
+
+def test_a_shard_with_one_label_is_not_withheld_for_its_failures(tmp_path):
     (ref,) = planned(tmp_path, [b"no picture", png(1)])
     assert not runner(tmp_path, LightOrDark()).run(ShardOrder(ref, "failed")).is_withheld
     assert [row["status"] for row in read(tmp_path, ref)] == ["failed", "labelled"]
@@ -236,7 +294,7 @@ def test_the_safe_size_is_remembered_for_pictures_of_that_size_only(tmp_path):
 
 def test_a_picture_that_hangs_before_the_model_is_a_failed_row(tmp_path, monkeypatch):
     never = threading.Event()
-    monkeypatch.setattr("pipeline.actors.stages.fetch", lambda row, _: never.wait() if row.image is None else row.image)
+    monkeypatch.setattr("pipeline.actors.stages.fetch", lambda row, *_, **__: row.image or never.wait())
     rows = [ManifestRow("a.png", "a", image=png(1)), *(ManifestRow(f"{i}", f"slow/{i}") for i in range(6))]
     files = write_plan(cut_shards([rows], ("words",), 9, lambda *_: "id"), str(tmp_path), STORAGE)
     (ref,) = read_plan(files, str(tmp_path), STORAGE)
@@ -323,7 +381,7 @@ def test_doing_rows_again_never_costs_one_that_is_labelled(tmp_path):
 
 
 def test_rows_done_again_that_storage_does_not_give_are_withheld_though_others_are_labelled(tmp_path, monkeypatch):
-    def fetch(*_):
+    def fetch(*_, **__):
         raise PictureError("fetch", "forbidden", "no")
 
     (ref,) = planned(tmp_path, [png(1), png(2)])
@@ -351,7 +409,7 @@ def test_a_gpu_that_answers_with_errors_ends_the_process(tmp_path, monkeypatch):
 
 
 def test_the_time_of_a_shard_is_told_by_stage_and_by_what_the_model_waited_for(tmp_path, monkeypatch):
-    def slowly(row, _):
+    def slowly(row, *_, **__):
         time.sleep(0.2 if row.image_id == "1.png" else 0)
         return row.image
 

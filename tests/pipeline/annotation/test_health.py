@@ -19,7 +19,7 @@ def result(mix=USUAL, *, n=16, n_failed=0, ignored=0.1, confidence=0.9, n_empty=
     totals = ShardTotals(n, n_labelled, {"decode/corrupt": n_failed}, pixels, round(ignored * pixels), classes)
     timings = ShardTimings({"segment": n_labelled / per_s}, n_labelled / per_s, {}, n, n_labelled, n)
     return ShardResult(
-        "shard", totals, Counts(n_labelled, n_failed), False, "", 0, timings, vocabulary, n_empty, confidence
+        "shard", totals, Counts(n_labelled, n_failed), False, False, "", 0, timings, vocabulary, n_empty, confidence
     )
 
 

@@ -13,7 +13,7 @@ from fsspec.asyn import sync_wrapper
 
 from pipeline import storage
 from pipeline.storage import StorageOptions, retries
-from pipeline.storage.errors import is_transient
+from pipeline.storage.errors import classify, is_transient
 from pipeline.storage.retries import FIRST_WAIT_S, LONGEST_WAIT_S, OUTAGE_S, WEB_OUTAGE_S, retried
 from pipeline.storage.s3 import LiteralS3FileSystem
 from tests.s3 import fresh_clients
@@ -131,6 +131,22 @@ def test_what_stays_is_raised_at_once(clock, error):
         retried(URI, failing(error))
     assert caught.value is error
     assert clock.waits == []
+    assert not is_transient(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        s3_answer(400, "ExpiredToken", PermissionError("x")),
+        s3_answer(400, "InvalidToken", OSError(errno.EINVAL, "x")),
+        s3_answer(400, "TokenRefreshRequired", OSError(errno.EINVAL, "x")),
+        boto.CredentialRetrievalError(provider="sso", error_msg="x"),
+        boto.UnauthorizedSSOTokenError(),
+    ],
+    ids=repr,
+)
+def test_credentials_that_ran_out_are_a_refusal_and_pass_with_no_time(error):
+    assert classify(error) == "forbidden"
     assert not is_transient(error)
 
 
