@@ -5,11 +5,10 @@ are read (another camera, swapped colour channels, a folder of black frames), an
 """
 
 import math
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-import numpy as np
+from statistics import median
 
 from pipeline.actors.orders import ShardResult
 from schemas.expectation import Expectation, class_distance, wilson
@@ -30,22 +29,51 @@ _WORDS = {
 
 
 @dataclass
+class UsualMix:
+    """The last shards' shares of classes, and their mean: kept up rather than computed anew for every shard."""
+
+    _last: deque[dict[str, float]] = field(default_factory=deque)
+    _sums: dict[str, float] = field(default_factory=dict)
+    _counts: Counter[str] = field(default_factory=Counter)  # of the shards that have a class
+
+    def __len__(self) -> int:
+        return len(self._last)
+
+    def mean(self) -> dict[str, float] | None:
+        """None before the first."""
+        return {name: total / len(self._last) for name, total in self._sums.items()} if self._last else None
+
+    def add(self, mix: dict[str, float]) -> None:
+        if len(self._last) == REMEMBERED:
+            self._forget(self._last.popleft())
+        self._last.append(mix)
+        self._counts.update(mix.keys())
+        for name, share in mix.items():
+            self._sums[name] = self._sums.get(name, 0.0) + share
+
+    def _forget(self, mix: dict[str, float]) -> None:
+        for name, share in mix.items():
+            self._counts[name] -= 1
+            self._sums[name] -= share
+            if not self._counts[name]:  # what rounding left is no share
+                del self._counts[name], self._sums[name]
+
+
+@dataclass
 class ShardMonitor:
     """Compares shards with those before them that had the same vocabulary."""
 
     _numbers: dict[str, dict[str, deque[float]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(lambda: deque(maxlen=REMEMBERED)))
     )
-    _mixes: dict[str, deque[dict[str, float]]] = field(
-        default_factory=lambda: defaultdict(lambda: deque(maxlen=REMEMBERED))
-    )
+    _mixes: dict[str, UsualMix] = field(default_factory=lambda: defaultdict(UsualMix))
 
     def look(self, result: ShardResult) -> str | None:
         """A line of alarm if a shard is far off those before it; None otherwise."""
         if result.totals.labelled < LEAST_PICTURES:
             return None
         before, mixes = self._numbers[result.vocabulary], self._mixes[result.vocabulary]
-        mix, usual = class_shares(result.totals), _mean_mix(mixes)
+        mix, usual = class_shares(result.totals), mixes.mean()
         numbers = _numbers(result)
         if usual is not None:
             numbers["classes"] = class_distance(mix, usual)
@@ -55,7 +83,7 @@ class ShardMonitor:
         ]
         line = None
         if off:
-            said = [f"{_WORDS[name]} {numbers[name]:.2f}, usually {np.median(before[name]):.2f}" for name in off]
+            said = [f"{_WORDS[name]} {numbers[name]:.2f}, usually {median(before[name]):.2f}" for name in off]
             most = f"; {_changed(mix, usual or {})}" if "classes" in off else ""
             line = (
                 f"alarm: shard {result.shard_id} is far off the {n_before} before it: {'; '.join(said)}{most}. Look at "
@@ -63,7 +91,7 @@ class ShardMonitor:
             )
         for name, value in numbers.items():
             before[name].append(value)
-        mixes.append(mix)
+        mixes.add(mix)
         return line
 
 
@@ -137,17 +165,10 @@ def _numbers(result: ShardResult) -> dict[str, float]:
 def _is_far(name: str, value: float, before: deque[float]) -> bool:
     if len(before) < LEAST_SHARDS - 1:  # there is no distance yet from the first shard's usual classes
         return False
-    median = float(np.median(before))
-    deviation = 1.4826 * float(np.median(np.abs(np.array(before) - median)))
-    off = value - median if name == "classes" else abs(value - median)
+    usual = median(before)
+    deviation = 1.4826 * median(abs(each - usual) for each in before)
+    off = value - usual if name == "classes" else abs(value - usual)
     return off > max(_LEAST_OFF[name], _FAR * deviation)
-
-
-def _mean_mix(mixes: deque[dict[str, float]]) -> dict[str, float] | None:
-    if not mixes:
-        return None
-    names = {name for mix in mixes for name in mix}
-    return {name: sum(mix.get(name, 0.0) for mix in mixes) / len(mixes) for name in names}
 
 
 def _changed(mix: dict[str, float], usual: dict[str, float]) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.actors.orders import Counts, ShardResult
-from pipeline.annotation.health import LEAST_SHARDS, PlanWatch, ShardMonitor
+from pipeline.annotation.health import LEAST_SHARDS, REMEMBERED, PlanWatch, ShardMonitor, UsualMix
 from schemas.expectation import Expectation, Interval
 from schemas.labels import ShardTotals
 from schemas.timings import ShardTimings
@@ -54,6 +54,17 @@ def test_a_shard_far_off_is_an_alarm(odd, said):
 
 def test_the_classes_that_changed_are_named():
     assert "water 60% for 0%, sky 0% for 52%, sand 40% for 0%" in monitor().look(result({"water": 0.6, "sand": 0.4}))
+
+
+def test_what_is_usual_is_the_mean_of_the_last_shards_and_holds_no_class_that_is_gone():
+    usual, mixes = UsualMix(), []
+    for k in range(3 * REMEMBERED):
+        mixes.append({f"class {k // 40 + n}": share for n, share in enumerate((0.7, 0.2, 0.1 / (k + 1)))})
+        usual.add(mixes[-1])
+        last = mixes[-REMEMBERED:]
+        names = {name for mix in last for name in mix}
+        mean = {name: sum(mix.get(name, 0.0) for mix in last) / len(last) for name in names}
+        assert (len(usual), usual.mean()) == (len(last), pytest.approx(mean, abs=1e-12))
 
 
 def test_too_few_shards_or_pictures_tell_nothing():
