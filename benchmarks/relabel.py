@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 from PIL import Image
-from segment import run_alone
 
 from jobs.main import cli
+from pipeline.bench.alone import Setting, measure_in_process
 from pipeline.demo_world.folder import world_scene
 from pipeline.demo_world.names import OBJECTS, world_vocabulary
 from pipeline.relabel import RelabelRequest, relabel
@@ -47,8 +47,8 @@ def main() -> None:
             found["photographs"] = measure(
                 Path(folder) / "photos", open_photos(asked.photos, asked.n), load_vocabulary("ade20k-150")
             )
-    b16 = {"model": "escnet-b16", "views": "single", "classes": 150, "size": SIZE, "threads": 1, "repeat": 1}
-    found["escnet_b16_one_view_seconds"] = run_alone(b16)["seconds"][0]
+    b16 = Setting("escnet-b16", True, "cpu", 150, "single", "float32", 1, *SIZE, threads=1, repeat=1)
+    found["escnet_b16_one_view_seconds"] = measure_in_process(b16).median_s
     slowest = max(found[kind]["relabel_seconds"] for kind in ("scenes", "photographs") if kind in found)
     found["times_faster_than_one_view"] = found["escnet_b16_one_view_seconds"] / slowest
     text = json.dumps(found, indent=2) + "\n"
@@ -78,16 +78,8 @@ def measure(folder: Path, pictures: list[Image.Image], words: Vocabulary) -> dic
     )
     (folder / "words.yaml").write_text(vocabulary_yaml(words))
     (folder / "strict.yaml").write_text(vocabulary_yaml(strict))
-    nano = [
-        "--model",
-        "escnet-nano",
-        "--vocabulary",
-        str(folder / "words.yaml"),
-        "--actors",
-        "1",
-        "--gpus-per-actor",
-        "0",
-    ]
+    words_file = str(folder / "words.yaml")
+    nano = ["--model", "escnet-nano", "--vocabulary", words_file, "--actors", "1", "--gpus-per-actor", "0"]
     cli.main(["annotate", str(folder / "pictures"), *nano, "--output", str(folder / "out")], standalone_mode=False)
     started = time.perf_counter()
     relabel(RelabelRequest(str(folder / "out"), str(folder / "new"), (str(folder / "strict.yaml"),), workers=1))

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from jobs.options import storage
+
 EPILOG = """\b
 Examples:
   How fast the paper's network is here, by the length of the vocabulary:
@@ -52,7 +54,9 @@ def _sizes(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[tup
 
 
 @click.command(epilog=EPILOG)
-@click.option("--model", required=True, metavar="M", help="Checkpoint or preset; see `escnet model list`.")
+@click.option(
+    "--model", required=True, metavar="M", help="Checkpoint, also s3://..., or preset; see `escnet model list`."
+)
 @click.option("--allow-random-weights", is_flag=True, help="Accept a model that nobody trained: it is as fast.")
 @click.option(
     "--classes", default="20,150,847", show_default=True, callback=_whole_numbers, help="Lengths of the vocabulary."
@@ -87,6 +91,7 @@ def _sizes(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[tup
 )
 @click.option("--json", "json_file", metavar="FILE", help="Write all of it there too; `-` prints it, and nothing else.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is there.")
+@storage
 def bench(json_file: str | None, overwrite: bool, **asked: Any) -> None:
     """Measure how fast a model labels on this device: the network alone, and a whole job by stage.
 
@@ -99,7 +104,7 @@ def bench(json_file: str | None, overwrite: bool, **asked: Any) -> None:
     from pipeline.json_files import json_text, refuse_taken, write_json
     from pipeline.storage import StorageOptions
 
-    options = StorageOptions()
+    options = StorageOptions(asked["endpoint_url"], asked["profile"])
     file = None if json_file == "-" else json_file
     if overwrite and file is None:
         raise click.UsageError("--overwrite goes with --json FILE; leave it out")

@@ -13,12 +13,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from escnet.models import ResolvedModel, resolve_model
+from escnet.models import ResolvedModel
 from pipeline.annotation.annotate import annotate
 from pipeline.annotation.resolve import BATCH_SIZE_ON_GPU, RECORDED_VERSIONS
 from pipeline.bench.alone import Measured, Setting, measure_in_process
 from pipeline.bench.devices import describe_device, peak_flops
 from pipeline.bench.made_up import made_up_vocabulary, write_pictures, write_words
+from pipeline.model_cache import find_model
+from pipeline.storage import StorageOptions
 from schemas.errors import InputError
 from schemas.job import Dtype, JobRequest, Views
 from schemas.timings import STAGES, RunTimings
@@ -34,6 +36,7 @@ class BenchRequest:
         sizes: width and height of the pictures.
         repeat: passes that are timed, after one that is not.
         n_pictures: of the job that is measured by stage; 0 for none.
+        endpoint_url, profile: for a model in object storage.
     """
 
     model: str
@@ -47,6 +50,8 @@ class BenchRequest:
     threads: int = 1
     repeat: int = 3
     n_pictures: int = 24
+    endpoint_url: str | None = None
+    profile: str | None = None
 
 
 def bench(request: BenchRequest, say: Say) -> dict[str, Any]:
@@ -55,7 +60,8 @@ def bench(request: BenchRequest, say: Say) -> dict[str, Any]:
     Raises:
         InputError: a model, device or setting that cannot be used.
     """
-    model = resolve_model(request.model, request.allow_random_weights)
+    storage = StorageOptions(request.endpoint_url, request.profile)
+    model = find_model(request.model, storage, request.allow_random_weights)
     settings = list(_settings(request, model))
     device = settings[0].device
     rows = []
@@ -98,7 +104,7 @@ def _settings(request: BenchRequest, model: ResolvedModel) -> Iterator[Setting]:
     for views, dtype, batch_size, (width, height), n_classes in combinations:
         yield Setting(
             request.model, request.allow_random_weights, device, n_classes, views, dtype, batch_size, width, height,
-            request.threads, request.repeat,
+            request.threads, request.repeat, request.endpoint_url, request.profile,
         )  # fmt: skip
 
 
@@ -142,6 +148,8 @@ def _job(request: BenchRequest, setting: Setting) -> RunTimings:
                 dtype=setting.dtype,
                 batch_size=setting.batch_size,
                 allow_random_weights=request.allow_random_weights,
+                endpoint_url=request.endpoint_url,
+                profile=request.profile,
             )
         )
     assert report.timings is not None  # there was something to label

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.bench.made_up import made_up_picture, made_up_vocabulary
+from pipeline.storage import StorageOptions
 from schemas.errors import InputError, JobFailedError
 from schemas.job import Dtype, Views
 
@@ -29,7 +30,10 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured at a time: a batch of so many pictures of one size, in a vocabulary of so many classes."""
+    """What is measured at a time: a batch of so many pictures of one size, in a vocabulary of so many classes.
+
+    `endpoint_url` and `profile` are for a model in object storage.
+    """
 
     model: str
     allow_random_weights: bool
@@ -42,6 +46,8 @@ class Setting:
     height: int
     threads: int
     repeat: int
+    endpoint_url: str | None = None
+    profile: str | None = None
 
     def __str__(self) -> str:
         batch = f", batches of {self.batch_size}" if self.batch_size > 1 else ""
@@ -92,11 +98,14 @@ def measure(setting: Setting) -> Measured:
     """Measure in this process. One pass warms up, and is counted instead of timed."""
     import torch
 
-    from escnet.models import load_model, resolve_model
+    from escnet.models import load_model
     from escnet.segmenter import Segmenter
+    from pipeline.model_cache import find_model, model_on_this_node
 
     torch.set_num_threads(setting.threads)
-    network = load_model(resolve_model(setting.model, setting.allow_random_weights), setting.device)
+    storage = StorageOptions(setting.endpoint_url, setting.profile)
+    with model_on_this_node(find_model(setting.model, storage, setting.allow_random_weights), storage) as model:
+        network = load_model(model, setting.device)
     segmenter = Segmenter(network, device=setting.device, dtype=setting.dtype, views=setting.views)
     words = segmenter.compile(made_up_vocabulary(setting.n_classes))
     size = (setting.width, setting.height)

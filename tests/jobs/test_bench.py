@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from escnet.models import bundled_weights
 from jobs.main import main
 from tests.e2e.command import escnet
 
@@ -37,13 +38,15 @@ def test_wrong_input_is_one_line_and_code_2(tmp_path, monkeypatch, capsys, argum
     assert (tmp_path / "taken.json").read_text() == "mine"
 
 
-def test_a_bench_measures_the_model_by_classes_and_a_job_by_stage(tmp_path):
+def test_a_bench_measures_a_model_in_a_bucket_by_classes_and_a_job_by_stage(tmp_path, s3):
     file = tmp_path / "bench.json"
+    model = s3.put("models/mine.safetensors", bundled_weights("escnet-nano").read_bytes())
     shown = escnet(
-        "bench", *NANO, "--device", "cpu", "--classes", "2", "--views", "single", "--size", "64x48", "--repeat", 1,
-        "--pictures", 4, "--json", file,
+        "bench", "--model", model, "--device", "cpu", "--classes", "2", "--views", "single", "--size", "64x48",
+        "--repeat", 1, "--pictures", 4, "--json", file,
     )  # fmt: skip
     found = json.loads(file.read_text())
+    assert found["model_name"] == model
     assert [row["classes"] for row in found["model"]] == [2]
     assert all(row["seconds_per_image"] > 0 and row["peak_memory_mib"] > 0 for row in found["model"])
     assert [row["stage"] for row in found["pipeline"]][:3] == ["fetch", "memory", "decode"]
