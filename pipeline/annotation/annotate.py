@@ -18,6 +18,7 @@ from pipeline.annotation.planning import plan_job
 from pipeline.annotation.resolve import ResolvedJob, resolve_job
 from pipeline.annotation.summary import start_line
 from pipeline.annotation.update import refuse_overlap, take_over
+from pipeline.annotation.update_corrections import NO_CORRECTIONS, TakenCorrections, take_over_corrections
 from pipeline.output import absolute_uri, done_shards, read_job, shard_totals, storing, sweep
 from pipeline.output.label_files import merge_totals
 from pipeline.output.plan import read_plan
@@ -43,7 +44,7 @@ class RunningTotals:
 class JobReport:
     """What became of a job. `totals` are over the whole output, earlier runs included; `timings` are of this run alone.
 
-    `n_shards_taken_over` are those that this run copied from the output that the job updates.
+    `n_shards_taken_over` and `corrections` are what this run copied from the output that the job updates.
     """
 
     output: str
@@ -58,6 +59,7 @@ class JobReport:
     update_of: str | None = None
     update_counts: UpdateCounts | None = None
     n_shards_taken_over: int = 0
+    corrections: TakenCorrections = NO_CORRECTIONS
     timings: RunTimings | None = None
 
     @property
@@ -112,6 +114,7 @@ def annotate(
         update_of=record.update_of,
         update_counts=record.update_counts,
         n_shards_taken_over=done.n_shards_taken_over,
+        corrections=done.corrections,
         timings=done.timings,
     )
 
@@ -122,6 +125,7 @@ class _Finished:
 
     n_shards_before: int
     n_shards_taken_over: int
+    corrections: TakenCorrections
     n_rows_now: int
     totals: ShardTotals
     timings: RunTimings | None
@@ -140,7 +144,9 @@ def _finish(
     done = done_shards(output, storage)
     missing = [shard for shard in shards if shard.shard_id not in done]
     taken: set[str] = set()
+    corrections = NO_CORRECTIONS
     if missing and update is not None:
+        corrections = take_over_corrections(update, output, plan, job.vocabularies, storage)
         taken = take_over(missing, len(shards), update, output, storage)
     remaining = [shard for shard in missing if shard.shard_id not in taken]
     left = {shard.shard_id for shard in remaining}
@@ -151,7 +157,7 @@ def _finish(
         timings = label_shards(job, run, load_segmenter=load_segmenter, check=check, on_result=now.add)
         totals = now.totals
     n_rows_now = sum(shard.n_rows for shard in remaining)
-    return _Finished(len(shards) - len(missing), len(taken), n_rows_now, totals, timings)
+    return _Finished(len(shards) - len(missing), len(taken), corrections, n_rows_now, totals, timings)
 
 
 def _run(job: ResolvedJob, remaining: list[ShardRef], plan: ManifestRecord, before: ShardTotals) -> Run:

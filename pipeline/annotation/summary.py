@@ -12,6 +12,7 @@ from schemas.quantities import counted
 
 if TYPE_CHECKING:
     from pipeline.annotation.annotate import JobReport
+    from pipeline.annotation.update_corrections import TakenCorrections
 
 SHOWN_CLASSES = 5
 SHOWN_WORDS = 5
@@ -22,6 +23,8 @@ def summary_lines(report: "JobReport") -> list[str]:
     lines = [_headline(report)]
     if report.update_of is not None:
         lines.append(f"  update:  {_update(report)}")
+    if any(report.corrections):
+        lines.append(f"  people:  {_corrections(report.corrections)}")
     if report.n_failed:
         reasons = sorted(report.totals.failed.items(), key=lambda item: (-item[1], item[0]))
         lines.append("  failed:  " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))
@@ -77,6 +80,11 @@ def _update(report: "JobReport") -> str:
     if counts is None:
         return taken
     return f"{taken}; pictures: {counts.n_new:,} new, {counts.n_changed:,} changed, {counts.n_gone:,} gone"
+
+
+def _corrections(found: "TakenCorrections") -> str:
+    taken = f"{counted(found.n_taken, 'correction')} taken over"
+    return f"{taken}, {found.n_left:,} not: their picture or its classes changed" if found.n_left else taken
 
 
 def _largest_classes(report: "JobReport") -> list[str]:

@@ -5,7 +5,8 @@ Files are never changed: a later correction of a picture is a row of a later fil
 
 import io
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from threading import Lock
 from typing import Any, NamedTuple
@@ -51,9 +52,7 @@ class Overrides:
         self._places: dict[tuple[str, str], _Place] = {}
         self._groups: OrderedDict[tuple[str, int], list[dict[str, Any]]] = OrderedDict()
         self._lock = Lock()
-        with storing(self._folder):
-            names = [file.name for file in list_files(self._folder, storage, ".parquet")]
-        for name in names:
+        for name in override_files(output, storage):
             self._index(name)
 
     def __len__(self) -> int:
@@ -76,9 +75,7 @@ class Overrides:
     def _index(self, name: str) -> None:
         uri = join(self._folder, name)
         columns = ["vocabulary", "image_id", "time"]
-        with storing(uri), open_parquet(uri, self._storage, _damaged(uri, _UNREADABLE)) as parquet:
-            if not parquet.schema_arrow.equals(OVERRIDE_SCHEMA):
-                raise _damaged(uri, f"columns {', '.join(parquet.schema_arrow.names)}")
+        with _opened(uri, self._storage) as parquet:
             for group in range(parquet.num_row_groups):
                 for k, row in enumerate(parquet.read_row_group(group, columns=columns).to_pylist()):
                     key, place = (row["vocabulary"], row["image_id"]), _Place(row["time"], name, group, k)
@@ -88,11 +85,36 @@ class Overrides:
         with self._lock:
             if (name, group) not in self._groups:
                 uri = join(self._folder, name)
-                with storing(uri), open_parquet(uri, self._storage, _damaged(uri, _UNREADABLE)) as parquet:
+                with _opened(uri, self._storage) as parquet:
                     self._groups[name, group] = parquet.read_row_group(group, use_threads=False).to_pylist()
                 if len(self._groups) > _GROUPS_HELD:
                     self._groups.popitem(last=False)
             return self._groups[name, group]
+
+
+def override_files(output: str, storage: StorageOptions) -> list[str]:
+    """Names of the override files of an output, in their order; one without corrections has none."""
+    folder = join(output, OVERRIDES_FOLDER)
+    with storing(folder):
+        return [file.name for file in list_files(folder, storage, ".parquet")]
+
+
+def read_override_file(output: str, name: str, storage: StorageOptions, columns: list[str] | None = None) -> pa.Table:
+    """One override file, or some columns of it.
+
+    Raises:
+        OutputError: it is damaged, or no override file.
+    """
+    with _opened(join(output, f"{OVERRIDES_FOLDER}/{name}"), storage) as parquet:
+        return parquet.read(columns=columns, use_threads=False)
+
+
+@contextmanager
+def _opened(uri: str, storage: StorageOptions) -> Iterator[pq.ParquetFile]:
+    with storing(uri), open_parquet(uri, storage, _damaged(uri, _UNREADABLE)) as parquet:
+        if not parquet.schema_arrow.equals(OVERRIDE_SCHEMA):
+            raise _damaged(uri, f"columns {', '.join(parquet.schema_arrow.names)}")
+        yield parquet
 
 
 def _damaged(uri: str, found: str) -> OutputError:
@@ -109,20 +131,20 @@ def write_overrides(rows: Iterable[Override], output: str, storage: StorageOptio
     """
     rows = list(rows)
     columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in OVERRIDE_SCHEMA]
-    buffer = io.BytesIO()
-    pq.write_table(
-        pa.Table.from_arrays(columns, schema=OVERRIDE_SCHEMA),
-        buffer,
-        row_group_size=_ROWS_A_GROUP,
-        compression="zstd",
-        write_page_checksum=True,
-    )
+    data = override_bytes(pa.Table.from_arrays(columns, schema=OVERRIDE_SCHEMA))
     named = fingerprint([[row.image_id, row.vocabulary, row.author, row.source] for row in rows])[:8]
     name = f"{OVERRIDES_FOLDER}/{rows[0].time:%Y%m%dT%H%M%S%fZ}-{named}.parquet"
     uri = join(output, name)
     with storing(uri):
-        write_new(uri, buffer.getvalue(), storage)
+        write_new(uri, data, storage)
     return name
+
+
+def override_bytes(table: pa.Table) -> bytes:
+    """Rows of `OVERRIDE_SCHEMA` as the bytes of an override file."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, row_group_size=_ROWS_A_GROUP, compression="zstd", write_page_checksum=True)
+    return buffer.getvalue()
 
 
 def mask_classes(mask: np.ndarray, vocabulary: Vocabulary) -> tuple[list[dict[str, Any]], float]:

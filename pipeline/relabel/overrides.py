@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from pipeline.output import storing
+from pipeline.output.overrides import override_files
 from pipeline.relabel.words import Changes
-from pipeline.storage import StorageOptions, join, list_files, read_bytes, write_new
+from pipeline.storage import StorageOptions, join, read_bytes, write_new
 from schemas.errors import OutputError
 from schemas.layout import OVERRIDES_FOLDER
 from schemas.manifest import public_uri
@@ -17,13 +18,11 @@ def overrides_to_copy(old: str, changes: Changes, storage: StorageOptions) -> li
     Raises:
         OutputError: there are some, and a mask of theirs would mean something else with the new vocabulary.
     """
-    folder = join(old, OVERRIDES_FOLDER)
-    with storing(folder):
-        names = [file.name for file in list_files(folder, storage, ".parquet")]
+    names, where = override_files(old, storage), public_uri(join(old, OVERRIDES_FOLDER))
     for was, now in changes.values():
         if names and not _means_the_same(was, now):
             raise OutputError(
-                f"{public_uri(folder)}: holds corrections by people in the ids of vocabulary {was.name!r}, and the "
+                f"{where}: holds corrections by people in the ids of vocabulary {was.name!r}, and the "
                 "new one has other names, ids, ignore_id or level; keep these, or relabel a copy without corrections"
             )
     return names
