@@ -28,3 +28,13 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"needs the photographs beside the checkout, in ../shared/data (looked in {path})")
     return path
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` run where there is one."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")

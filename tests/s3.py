@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from pipeline.storage.s3 import LiteralS3FileSystem
 from tests.ceph import Gateway, ceph_gateway, missing_programs
@@ -51,6 +50,8 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         with ceph_gateway(tmp_path_factory.mktemp("ceph")) as gateway:
             yield gateway
         return
+    from moto.server import ThreadedMotoServer  # slow to load, and needed nowhere else
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -179,6 +179,7 @@ def ray_cluster(address: str | None) -> Iterator[list[Node]]:
     if address is None:
         local: dict[str, Any] = {
             "num_cpus": local_cpus(),
+            "num_gpus": local_gpus(),  # those that torch can use, as `this_machine` says
             "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }

@@ -11,6 +11,9 @@ from schemas.errors import PictureError
 
 log = logging.getLogger(__name__)
 
+# Of an allocator on a CPU, of the driver, and of cuBLAS and cuDNN, which take memory that torch does not hand out.
+_FULL = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+
 
 class SafeBatches:
     """Runs the model over batches of pictures; a batch that fails is halved until it does not.
@@ -70,9 +73,9 @@ def _segment_error(error: Exception) -> PictureError:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Python's error, torch's for a GPU, or what torch raises on a CPU."""
+    """Python's error, torch's for a GPU, what torch raises on a CPU, or what CUDA and its libraries say."""
     by_name = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return by_name or "can't allocate memory" in str(error)
+    return by_name or any(words in str(error) for words in _FULL)
 
 
 def _return_gpu_memory() -> None:

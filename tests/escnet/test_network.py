@@ -188,7 +188,6 @@ def test_full_size_network_labels_a_picture():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @torch.no_grad()
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_gpu_gives_the_logits_of_the_cpu(fusion):

@@ -215,8 +215,6 @@ def test_broken_weights_fail_the_picture():
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_a_gpu_labels_as_a_cpu_does(dtype):
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
     words, pictures = vocabulary(*WORDS), [picture(60, 80, seed) for seed in range(3)]
     on_cpu, on_gpu = Segmenter(tiny_network()), Segmenter(tiny_network(), device="cuda", dtype=dtype)
     compiled = on_gpu.compile(words)
@@ -227,3 +225,18 @@ def test_a_gpu_labels_as_a_cpu_does(dtype):
         expected = on_cpu(shown, on_cpu.compile(words))
         distance = np.abs(expected.confidence.astype(int) - labels.confidence)
         assert distance.max() <= 1 if dtype == "float32" else distance.mean() < 10
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("options", [{"preselect": 3}, {"class_chunk": 2}, {"views": "single"}])
+def test_what_bounds_the_work_gives_a_gpus_labels_as_a_cpus(options):
+    """The bytes of a GPU are those of one place in a batch: each picture is compared with a CPU, and with its like."""
+    network, words = tiny_network(), vocabulary(*WORDS)
+    shown = [picture(60, 80, seed) for seed in (0, 1, 0)]
+    on_cpu, on_gpu = (Segmenter(tiny_network(), **options), Segmenter(network, device="cuda", **options))
+    found = on_gpu.segment([on_gpu.prepare(each) for each in shown], on_gpu.compile(words))
+    compiled = on_cpu.compile(words)
+    for each, labels in zip(shown, found, strict=True):
+        expected = on_cpu(each, compiled)
+        assert (expected.winner == labels.winner).mean() > 0.99
+        assert np.abs(expected.confidence.astype(int) - labels.confidence).max() <= 2

@@ -233,3 +233,22 @@ def test_a_setting_that_cannot_run_is_refused_in_one_line(changes, message):
     with pytest.raises(ModelError) as caught:
         tiny_config(**(SMALL | changes))
     assert str(caught.value) == message
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 1), ("bfloat16", 12)])
+@pytest.mark.parametrize("n_classes", [4, 11])  # below and above max_classes
+def test_a_gpu_labels_as_a_cpu_does(dtype, most, n_classes):
+    words = Vocabulary(name="words", classes=[f"thing {i}" for i in range(n_classes)])
+    on_cpu = Segmenter(small_network(), views="sliding")
+    on_gpu = Segmenter(small_network(), views="sliding", device="cuda", dtype=dtype)
+    shown = [picture((90, 120), seed) for seed in range(2)]
+    prepared, compiled = [on_gpu.prepare(each) for each in shown], on_gpu.compile(words)
+    found, again = (on_gpu.segment(prepared, compiled) for _ in range(2))
+    for each, labels, same in zip(shown, found, again, strict=True):
+        expected = on_cpu(each, on_cpu.compile(words))
+        assert np.array_equal(labels.winner, same.winner)
+        assert np.array_equal(labels.confidence, same.confidence)
+        assert np.abs(expected.confidence.astype(int) - labels.confidence).mean() <= most
+        if dtype == "float32":
+            assert (expected.winner == labels.winner).mean() > 0.99

@@ -46,12 +46,12 @@ def config(**changes) -> TrainingConfig:
     return TrainingConfig(**(plain | {"log_every": 2, "checkpoint_every": 3, "stages": [stage]} | changes))
 
 
-def trainer(recipe: TrainingConfig, source=None, network=None, **more) -> Trainer:
+def trainer(recipe: TrainingConfig, source=None, network=None, device="cpu", **more) -> Trainer:
     return Trainer(
         recipe,
         network or tiny_network(n_blocks=1, trained_tokens=(320, 530)),
         [[source or Sides()] for _ in recipe.stages],
-        device=torch.device("cpu"),
+        device=torch.device(device),
         **more,
     )
 
@@ -212,3 +212,23 @@ def test_the_state_of_several_workers_has_the_losses_of_all(monkeypatch):
         return run(trainer(recipe, worker=Worker(0, 2)))[1][1]["sums"]
 
     assert sums(3) == pytest.approx({name: 2 * value for name, value in sums(1).items()})
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("classes_per_picture", [None, 1])
+def test_a_gpu_learns_and_goes_on_from_its_state(precision, classes_per_picture):
+    stage = {"steps": 30, "losses": {"segmentation": 1, "alignment": 1}, "classes_per_picture": classes_per_picture}
+    recipe = config(stage=stage, precision=precision, checkpoint_every=15, ema_decay=0.5)
+    samples = [Sides().sample(number) for number in range(1000, 1004)]
+    validator = Validator(samples, WORDS, every=30, dtype=precision)
+    one = trainer(recipe, device="cuda", validator=validator, n_loader_processes=2)
+    records, states, _ = run(one)
+    losses = [record["loss"] for record in records if "loss" in record]
+    assert losses[-1] < losses[0] / 2
+    assert records[-1]["miou"] > 0.8
+    assert next(one.trained.parameters()).is_cuda
+    later = trainer(recipe, device="cuda")
+    later.restore(states[15])
+    resumed = [record["loss"] for record in run(later)[0] if "loss" in record]
+    assert resumed[0] == pytest.approx(losses[-len(resumed)], rel=0.1)
