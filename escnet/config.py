@@ -104,8 +104,9 @@ _L14: dict[str, Any] = {
     "clip_arch": "ViT-L-14-336-quickgelu", "clip": _CLIP_L14, "image_size": 336, "tap_layers": (7, 15),
 }  # fmt: skip
 
-# CLIP's BPE tokens of the words that escnet-nano is trained with: the demo world's names and the templates around them.
-_NANO_TOKENS = (
+# CLIP's BPE tokens of the words that escnet-nano and escnet-small are trained with: the demo world's names and the
+# templates around them.
+_WORLD_TOKENS = (
     320, 518, 530, 539, 550, 736, 1113, 1125, 1449, 1470, 1565, 1573, 1579, 1704, 1746, 1901, 1936, 2390, 2540,
     2583, 3360, 3387, 3417, 3562, 3999, 4055, 4287, 4481, 4533, 5094, 5496, 5922, 6148, 7117, 9518, 10607,
     10709, 10712, 11024, 11149, 13071, 13131, 14615, 16118, 16246, 16438, 18211, 18471, 18514, 19437, 22192,
@@ -122,7 +123,7 @@ def _nano() -> EscNetConfig:
         clip_arch=None,
         clip=clip,
         pyramid=PyramidConfig(stem=32, dims=(64, 96, 128), depths=(1, 1, 3), output_stage=1),
-        trained_tokens=_NANO_TOKENS,
+        trained_tokens=_WORLD_TOKENS,
         image_size=192,
         views="single",
         tap_layers=(1, 0),
@@ -135,9 +136,34 @@ def _nano() -> EscNetConfig:
     )
 
 
+def _small() -> EscNetConfig:
+    """escnet-nano with a third more pixels a side, and all widths about doubled: for a GPU."""
+    clip = {
+        "embed_dim": 256,
+        "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 256, "heads": 4, "layers": 3},
+    }
+    return EscNetConfig(
+        clip_arch=None,
+        clip=clip,
+        pyramid=PyramidConfig(stem=64, dims=(96, 160, 256), depths=(2, 2, 4), output_stage=1),
+        trained_tokens=_WORLD_TOKENS,
+        image_size=256,
+        views="single",
+        tap_layers=(1, 0),
+        sam=SamConfig(embed_dim=128, mask_in_chans=16, depth=2, num_heads=4, mlp_dim=256),
+        n_blocks=3,
+        hidden_dim=64,
+        attention_heads=4,
+        window_size=8,
+        decoder_dims=(32, 16),
+        guidance_dims=(16, 8),
+    )
+
+
 _PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "escnet-b16": lambda: EscNetConfig(**_B16),
     "escnet-l14": lambda: EscNetConfig(**_L14),
+    "escnet-small": _small,
     "escnet-nano": _nano,
     "cat-seg-b16": lambda: CatSegConfig(**_B16),
     "cat-seg-l14": lambda: CatSegConfig(**_L14),

@@ -25,6 +25,7 @@ RANDOM_SEED = 0
 PRESET_PARAMETERS = {
     "escnet-b16": 169_540_593,
     "escnet-l14": 448_884_977,
+    "escnet-small": 10_905_092,
     "escnet-nano": 2_089_691,
     "cat-seg-b16": 154_581_218,
     "cat-seg-l14": 433_726_946,
