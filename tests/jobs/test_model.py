@@ -47,6 +47,7 @@ def test_list_shows_every_preset_with_size_input_and_weights(monkeypatch):
     assert [line[:6] for line in lines[1:]] == [
         ["escnet-b16", "169.5", "M", "384", "x", "384"],
         ["escnet-l14", "448.9", "M", "336", "x", "336"],
+        ["escnet-small", "10.9", "M", "256", "x", "256"],
         ["escnet-nano", "2.1", "M", "192", "x", "192"],
         ["cat-seg-b16", "154.6", "M", "384", "x", "384"],
         ["cat-seg-l14", "433.7", "M", "336", "x", "336"],
