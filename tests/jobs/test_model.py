@@ -52,7 +52,14 @@ def test_list_shows_every_preset_with_size_input_and_weights(monkeypatch):
         ["cat-seg-b16", "154.6", "M", "384", "x", "384"],
         ["cat-seg-l14", "433.7", "M", "336", "x", "336"],
     ]
-    made_by = ["`escnet train`", "`escnet train`", None, "`escnet model import`", "`escnet model import`"]
+    made_by = [
+        "`escnet train`",
+        "`escnet train`",
+        "`escnet train`",
+        None,
+        "`escnet model import`",
+        "`escnet model import`",
+    ]
     for line, command in zip(lines[1:], made_by, strict=True):
         assert " ".join(line[6:]).startswith("in the box" if command is None else f"none: {command}")
 
