@@ -1,5 +1,6 @@
 """A real Ray cluster on this machine: a head, and further nodes that can be killed as a power cut does."""
 
+import json
 import secrets
 import sys
 import tempfile
@@ -19,6 +20,16 @@ START_TIMEOUT_S = 240.0
 _RAY = Path(sys.executable).parent / "ray"
 _ACTOR_TITLE = "ray::Replica"
 _OBJECT_STORE_BYTES = 100 * 2**20
+_COMMANDS = (
+    "initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands",
+    "head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter",
+)  # fmt: skip
+# Ray's stand-in for a cloud knows the head by this id. It looks every second rather than every five.
+_HEAD_ID = "f" * 51 + "00000"
+_AUTOSCALED = {
+    "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD_ID,
+    "RAY_CLOUD_INSTANCE_ID": _HEAD_ID,
+}  # fmt: skip
 # Ray counts a node as lost after 15 seconds by default; 5 make room for more kills.
 _SOONER = {"RAY_health_check_period_ms": "1000", "RAY_health_check_initial_delay_ms": "1000"}
 
@@ -85,13 +96,19 @@ class Cluster:
 
 @contextmanager
 def running_cluster(
-    logs: Path, environment: Mapping[str, str], *, labels: Sequence[str] = ("",) * N_NODES, has_dashboard: bool = False
+    logs: Path,
+    environment: Mapping[str, str],
+    *,
+    labels: Sequence[str] = ("",) * N_NODES,
+    has_dashboard: bool = False,
+    n_to_come: int = 0,
 ) -> Iterator[Cluster]:
     """Start a cluster whose processes have `environment`; all of them are gone afterwards.
 
     Args:
         labels: of each node besides the head, "key=value" or "".
         has_dashboard: for job submission. Then the head has no core, so that no actor goes there.
+        n_to_come: further nodes that Ray's autoscaler may start, when something waits that the others cannot hold.
     """
     port, dashboard = free_ports(2)
     # Not below `logs`: the paths of Ray's sockets must not be long.
@@ -100,7 +117,11 @@ def running_cluster(
         environment = {**environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         head_only = ["--head", f"--port={port}", f"--temp-dir={session}/0", f"--include-dashboard={has_dashboard}"]
         head_only += [f"--dashboard-port={dashboard}", "--num-cpus=0"] if has_dashboard else []
-        head = start([*_ray_start(), *head_only], logs / "head.log", {**environment, **_SOONER})
+        head_environment = {**environment, **_SOONER}
+        if n_to_come:
+            head_only += [f"--autoscaling-config={_autoscaling_file(Path(session), port, n_to_come)}"]
+            head_environment |= _AUTOSCALED
+        head = start([*_ray_start(), *head_only], logs / "head.log", head_environment)
         cluster = Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", Path(session), logs, environment, head)
         try:
             _wait_for_head(head, logs / "head.log")
@@ -122,6 +143,31 @@ def _ray_start() -> list[object]:
         f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}",
         f"--runtime-env-agent-port={runtime_env}", "--include-log-monitor=false",
     ]  # fmt: skip
+
+
+def _autoscaling_file(session: Path, port: int, n_to_come: int) -> Path:
+    """What Ray's autoscaler is to know: the head, and nodes of one core that its stand-in for a cloud can start."""
+    node = {"node_config": {}, "resources": {"CPU": 1}}
+    provider = {"type": "fake_multinode", "gcs_address": f"127.0.0.1:{port}"}
+    provider |= dict.fromkeys(("use_node_id_as_ip", "disable_node_updaters", "disable_launch_config_check"), True)
+    config = {
+        "cluster_name": "growing",
+        "max_workers": n_to_come,
+        "upscaling_speed": 1.0,
+        "idle_timeout_minutes": 5,
+        "file_mounts_sync_continuously": False,
+        "provider": provider,
+        "head_node_type": "ray.head.default",
+        "available_node_types": {
+            "ray.head.default": {**node, "max_workers": 0},
+            "more": {**node, "min_workers": 0, "max_workers": n_to_come},
+        },
+        **{key: {} for key in ("auth", "docker", "file_mounts")},
+        **{key: [] for key in _COMMANDS},
+    }
+    path = session / "autoscaling.json"
+    path.write_text(json.dumps(config))
+    return path
 
 
 def _kill_orphans(session: str) -> None:

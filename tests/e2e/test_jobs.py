@@ -18,22 +18,12 @@ from PIL import Image
 
 from escnet.checkpoint import save_checkpoint
 from tests.crash.cluster import running_cluster
-from tests.crash.processes import ROOT, kill_tree
-from tests.e2e.braked_model import BRAKE_VARIABLE
+from tests.crash.processes import kill_tree
+from tests.e2e.braked_model import BRAKE_VARIABLE, write_command
 from tests.e2e.command import ESCNET, escnet
 from tests.escnet.tiny import tiny_network
 from tests.pipeline.training.pictures_of import write_pictures
 
-STAND_IN = f"""#!{sys.executable}
-import sys
-from functools import partial
-sys.path.insert(0, {str(ROOT)!r})
-import pipeline.annotation.annotate as place
-from tests.e2e import braked_model
-place.annotate = partial(place.annotate, load_segmenter=braked_model.load)
-from jobs.main import main
-main()
-"""
 WORDS = ("--vocabulary", "pascal-voc-20", "--model", "escnet-nano", "--views", "single")
 N_PICTURES = 120
 
@@ -55,10 +45,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cluster(folder):
     """Two nodes, and in the environment of this process what a user of the cluster has in his."""
-    stand_in = folder / "bin" / "escnet"
-    stand_in.parent.mkdir()
-    stand_in.write_text(STAND_IN)
-    stand_in.chmod(0o755)
+    stand_in = write_command(folder / "bin")
     path = f"{stand_in.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     logs = folder / "logs"
     logs.mkdir()
