@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import jsonschema
 import pytest
+import yaml
 
 from jobs.main import cli
 from schemas.errors import InputError
@@ -127,6 +129,18 @@ def test_make_commands_of_the_pages_are_targets():
     assert {"demo", "test"} <= shown <= targets
 
 
+def test_rays_launcher_takes_the_machines_of_the_page_on_clusters():
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    shown = map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```", CLUSTERS, re.MULTILINE | re.DOTALL))
+    (machines,) = [config for config in shown if "cluster_name" in config]
+    validate_config(prepare_config(machines))
+    machines["available_node_types"]["gpu"]["max_machines"] = 3
+    with pytest.raises(jsonschema.ValidationError, match="max_machines"):
+        validate_config(prepare_config(machines))
+
+
+CLUSTERS = (ROOT / "docs/cluster.md").read_text()
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
 FOLDERS = [*LAYERS, *re.findall(r"^\*\*(pipeline/\w+)/\*\*", ARCHITECTURE, re.MULTILINE)]
 
