@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from schemas.errors import ModelError
+from schemas.job import Views
 
 if TYPE_CHECKING:
     from escnet.base_network import Network
@@ -33,6 +34,7 @@ _NORM_GROUP = 16  # channels in a group of the decoder's norms
 
 CanvasValues = Literal["softmax logits", "sigmoid logits", "probabilities"]
 Count = Annotated[int, Field(ge=1)]
+N_VIEWS: dict[Views, int] = {"single": 1, "sliding": 5}  # of a picture, see `escnet.views`
 
 
 class Frozen(BaseModel):
@@ -98,7 +100,7 @@ class ModelConfig(Frozen):
     pyramid: PyramidConfig | None = None
     trained_tokens: tuple[NonNegativeInt, ...] | None = None
     image_size: Count
-    views: Literal["sliding", "single"] = "sliding"  # of a picture in inference, where the user asks for none
+    views: Views = "sliding"  # of a picture in inference, where the user asks for none
     image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.26862954, 0.26130258, 0.27577711)
     dense_attention: Literal["value_only", "value_on_class_token", "full"] = "value_only"  # see `escnet.clip`
@@ -163,6 +165,15 @@ class ModelConfig(Frozen):
         """Whether a class has the same logits whichever others are computed beside it."""
         return False
 
+    def class_bytes(self, n_classes: int, n_kept: int, views: Views) -> int:
+        """Memory on a CPU, beside weights and what one class needs, while a picture goes through the network.
+
+        Args:
+            n_classes: all that compete in the vocabulary.
+            n_kept: those of them that preselection lets through.
+        """
+        raise NotImplementedError
+
     @property
     def canvas_holds(self) -> CanvasValues:
         """What the merged views of a picture hold for each class, and so how they become probabilities."""
@@ -192,6 +203,11 @@ class ModelConfig(Frozen):
     def grid_hw(self) -> tuple[int, int]:
         side = self.image_size // self.patch_size
         return side, side
+
+
+def window_stride(grid: int) -> int:
+    """Step from one window to the next in patches, for a grid of `grid` x `grid` patches; at most `grid`."""
+    return max(1, round(grid * 2 / 3))
 
 
 def norm_groups(dim: int) -> int:

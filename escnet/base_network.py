@@ -18,6 +18,7 @@ from escnet import views
 from escnet.base_config import ModelConfig
 from escnet.clip import build_clip, dense_features, encode_text
 from escnet.correlation import correlate
+from schemas.job import Views
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,11 @@ class Network(nn.Module):
         """(B, 3, S, S) pixels and (K, C) text embeddings to (B, K, 4h, 4w) logits."""
         return self.logits(self.encode_image(pixels), self.prepare_text(embeddings))
 
-    def prepare_views(self, picture: np.ndarray, kind: views.Views) -> views.Prepared:
+    def prepare_views(self, picture: np.ndarray, kind: Views) -> views.Prepared:
         """A picture (H, W, 3) uint8 RGB resized for the network; safe in threads."""
         return views.prepare(picture, self.config, kind)
 
-    def view_batch(self, batch: Sequence[views.Prepared], kind: views.Views, device: torch.device) -> Tensor:
+    def view_batch(self, batch: Sequence[views.Prepared], kind: Views, device: torch.device) -> Tensor:
         """All views of all pictures, picture by picture: (B*V, 3, S, S) float32, normalised, on `device`.
 
         Args:
@@ -124,7 +125,7 @@ class Network(nn.Module):
         del kind  # already cut
         return views.view_batch(batch, self.config, device)
 
-    def canvas_side(self, kind: views.Views) -> int:
+    def canvas_side(self, kind: Views) -> int:
         """Side of the square that the views of a picture merge to."""
         return views.canvas_side(self.config, kind)
 

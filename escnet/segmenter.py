@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from escnet.base_config import N_VIEWS
 from escnet.base_network import ImageFeatures, Network
 from escnet.preselection import select_classes
 from escnet.scoring import Segmentation, score
 from escnet.text import CompiledVocabulary, Embed, compile_vocabulary
-from escnet.views import N_VIEWS, Prepared, Views
+from escnet.views import Prepared
 from schemas.errors import ModelError
-from schemas.job import OFF, Preselect
+from schemas.job import OFF, Preselect, Views
 from schemas.vocabulary import Vocabulary
 
 Dtype = Literal["float32", "bfloat16", "float16"]

@@ -10,7 +10,6 @@ whole view is resampled. Difference: logits are averaged, where CAT-Seg averages
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,10 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from escnet.base_config import ModelConfig
-
-Views = Literal["single", "sliding"]
-N_VIEWS: dict[str, int] = {"single": 1, "sliding": 5}
+from escnet.base_config import ModelConfig, window_stride
+from schemas.job import Views
 
 
 @dataclass(frozen=True)
@@ -30,11 +27,6 @@ class Prepared:
 
     pixels: np.ndarray
     size_hw: tuple[int, int]
-
-
-def window_stride(grid: int) -> int:
-    """Step from one window to the next in patches, for a grid of `grid` x `grid` patches; at most `grid`."""
-    return max(1, round(grid * 2 / 3))
 
 
 def prepare(picture: np.ndarray, config: ModelConfig, views: Views) -> Prepared:

@@ -46,7 +46,8 @@ def list_() -> None:
     "--format", "form", type=click.Choice(["table", "yaml"]), default="table", show_default=True,
     help="A table to read, or a vocabulary file to begin your own from.",
 )  # fmt: skip
-def show(name_or_file: str, form: str) -> None:
+@storage
+def show(name_or_file: str, form: str, endpoint_url: str | None, profile: str | None) -> None:
     """Show the classes and distractors of a bundled vocabulary or of a file, as they will be used.
 
     \b
@@ -55,10 +56,11 @@ def show(name_or_file: str, form: str) -> None:
     escnet vocabulary show s3://bucket/words.yaml
     escnet vocabulary show coco-stuff-171 --format yaml > words.yaml
     """
+    from pipeline.storage import StorageOptions
     from pipeline.vocabularies import load_vocabulary
     from schemas.vocabulary_files import vocabulary_yaml
 
-    found = load_vocabulary(name_or_file)
+    found = load_vocabulary(name_or_file, StorageOptions(endpoint_url, profile))
     if form == "yaml":
         click.echo(vocabulary_yaml(found), nl=False)
         return

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from schemas.fingerprint import fingerprint
 from schemas.spelling import did_you_mean
-from schemas.words import Color, Fraction, TemplateList, WordList, Words, misfit, one_spelling
+from schemas.words import Color, Fraction, Remark, TemplateList, WordList, Words, misfit, one_spelling
 
 DEFAULT_TEMPLATES = ("A photo of a {} in the scene",)  # CAT-Seg's; see docs/model.md
 IGNORE_ID_8_BIT = 255
@@ -100,7 +100,7 @@ class Vocabulary(_Strict):
     """
 
     name: Words
-    description: Words = ""
+    description: Remark = ""
     templates: TemplateList = DEFAULT_TEMPLATES
     classes: tuple[VocabularyClass, ...] = Field(min_length=1)
     ignore_id: int = Field(default_factory=_default_ignore_id, strict=True)

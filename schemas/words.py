@@ -48,6 +48,7 @@ def _color_from_hex(value: Any) -> Any:
 
 
 Words = Annotated[str, Field(strict=True), AfterValidator(_tidy)]
+Remark = Annotated[str, Field(strict=True), AfterValidator(lambda text: _tidy(text) if text else text)]
 WordList = Annotated[tuple[Words, ...], BeforeValidator(_one_is_a_list), AfterValidator(_without_repeats)]
 Template = Annotated[Words, AfterValidator(_check_template)]
 TemplateList = Annotated[

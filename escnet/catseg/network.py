@@ -23,7 +23,8 @@ from escnet.catseg.config import CatSegConfig
 from escnet.catseg.decoder import CatSegDecoder
 from escnet.catseg.spatial import SpatialAggregation
 from escnet.clip import dense_features
-from escnet.views import Prepared, Views
+from escnet.views import Prepared
+from schemas.job import Views
 
 UNLIKELY = -100.0  # the logit of a class that a view left out
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from escnet.catseg.config import CatSegConfig
-from escnet.views import Prepared, Views, check_picture, normalise, resize
+from escnet.views import Prepared, check_picture, normalise, resize
+from schemas.job import Views
 
 _LONGEST = 4  # canvases: the longer side of a picture, before it is made square
 

@@ -80,8 +80,12 @@ def local_gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def resolve_placement(request: JobRequest, nodes: Sequence[Node], model: ResolvedModel) -> Placement:
-    """What the user asked for, and defaults for the rest: an actor a GPU, or a core as far as memory allows."""
+def resolve_placement(request: JobRequest, nodes: Sequence[Node], actor_bytes: int) -> Placement:
+    """What the user asked for, and defaults for the rest: an actor a GPU, or a core as far as memory allows.
+
+    Args:
+        actor_bytes: memory that one actor needs on a CPU.
+    """
     gpus = request.gpus_per_actor
     if gpus is None:
         gpus = float(request.accelerator_type is not None or any(node.get("GPU", 0) >= 1 for node in nodes))
@@ -89,7 +93,7 @@ def resolve_placement(request: JobRequest, nodes: Sequence[Node], model: Resolve
     asked = Placement(request.actors or 1, request.cpus_per_actor, gpus, *where)
     if request.actors is not None:
         return asked
-    by_memory = [math.inf if gpus else node.get("memory", math.inf) // replica_bytes(model) for node in nodes]
+    by_memory = [math.inf if gpus else node.get("memory", math.inf) // actor_bytes for node in nodes]
     n_actors = sum(min(_room(node, asked), most) for node, most in zip(nodes, by_memory, strict=True))
     return replace(asked, n_actors=max(1, int(n_actors)))
 
@@ -146,7 +150,7 @@ def cluster_nodes(ray: Any) -> list[Node]:
 
 
 def replica_bytes(model: ResolvedModel) -> int:
-    """Memory to reckon with for one replica on a CPU: the weights twice, and room to work."""
+    """Memory to reckon with for one replica on a CPU, beside its classes: the weights twice, and room to work."""
     config, text = model.config, model.config.clip["text_cfg"]
     n_tokens = text["vocab_size"] if config.trained_tokens is None else len(config.trained_tokens)
     n_weights = _transformer_weights(text) + n_tokens * text["width"]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from escnet.base_config import ModelConfig
 from escnet.models import ResolvedModel
-from pipeline.actors.placement import Node, Placement, check_placement, resolve_placement
+from pipeline.actors.placement import Node, Placement, check_placement, replica_bytes, resolve_placement
 from pipeline.model_cache import find_model
 from pipeline.storage import StorageOptions
 from pipeline.vocabularies import at_level, load_vocabulary
@@ -22,6 +22,7 @@ from schemas.job import (
     ManifestRecord,
     ModelRecord,
     Preselect,
+    Views,
     shard_identity,
 )
 from schemas.manifest import ManifestRow, public_uri
@@ -80,24 +81,31 @@ def resolve_job(request: JobRequest, storage: StorageOptions, nodes: Sequence[No
         vocabularies[vocabulary.name] = vocabulary
     vocabularies = at_level(vocabularies, request.level)
     model = find_model(request.model, storage, request.allow_random_weights)
-    placement = resolve_placement(request, nodes, model)
+    views, preselect = request.views or model.config.views, _preselection(request.preselect, model.config)
+    class_bytes = max(_class_bytes(model.config, vocabulary, views, preselect) for vocabulary in vocabularies.values())
+    placement = resolve_placement(request, nodes, replica_bytes(model) + class_bytes)
     where = f"the cluster at {request.address}" if request.address else "this machine"
     can_grow = request.address is not None
     more_to_come = can_grow and request.wait_for_nodes
     check_placement(placement, nodes, where=where, can_grow=can_grow, more_to_come=more_to_come)
     device: Literal["cpu", "cuda"] = "cuda" if placement.gpus_per_actor > 0 else "cpu"
     options = LabelOptions(
-        views=request.views or model.config.views,
+        views=views,
         device=device,
         dtype=request.dtype or ("bfloat16" if device == "cuda" else "float32"),
         batch_size=(request.batch_size or BATCH_SIZE_ON_GPU) if device == "cuda" else 1,
         cpus_per_actor=request.cpus_per_actor,
         max_pixels=request.max_pixels,
-        preselect=_preselection(request.preselect, model.config),
+        preselect=preselect,
     )
     if device == "cpu" and options.dtype == "float16":
         raise InputError("--dtype float16 needs a GPU; on a CPU use float32 or bfloat16")
     return ResolvedJob(request, storage, vocabularies, model, options, placement)
+
+
+def _class_bytes(config: ModelConfig, vocabulary: Vocabulary, views: Views, preselect: Preselect) -> int:
+    n_entries = len(vocabulary.entries)
+    return config.class_bytes(n_entries, n_entries if preselect == OFF else min(preselect, n_entries), views)
 
 
 def _preselection(asked: Preselect | None, config: ModelConfig) -> Preselect:

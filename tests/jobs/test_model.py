@@ -3,11 +3,13 @@ import torch
 from click.testing import CliRunner
 
 from escnet import models
-from escnet.checkpoint import read_header, save_checkpoint
-from escnet.models import build_random
+from escnet.checkpoint import load_checkpoint, read_header, save_checkpoint
+from escnet.models import build_random, resolve_model
 from jobs.main import cli
 from schemas.errors import ModelError, OutputError
+from tests.escnet.catseg.official import tiny_config as cat_seg_config
 from tests.escnet.model_files import (
+    TINY_CLIP,
     clip_weights,
     register_tiny_clips,
     sam_weights,
@@ -100,6 +102,52 @@ def test_import_writes_an_untrained_checkpoint_and_says_so(official, tmp_path):
     assert f"trained       no, random numbers in: {', '.join(info.untrained_parts)}" in run(
         "show", tmp_path / "out.safetensors"
     )
+
+
+@pytest.fixture
+def small_cat_seg(official, monkeypatch):
+    """The preset cat-seg-b16 with small widths on a small CLIP; and its command, without --output."""
+    clip = {**TINY_CLIP, "quick_gelu": True}
+    config = cat_seg_config(clip_arch="tiny-clip-quickgelu", clip=clip, image_size=48, tap_layers=(0, 1))
+    monkeypatch.setattr("escnet.config.preset_config", lambda name: {"cat-seg-b16": config}[name])
+    return config, ["import", "--preset", "cat-seg-b16", "--clip-pretrained", official[3]]
+
+
+def test_import_of_a_start_for_cat_seg_has_clips_weights_and_says_what_is_untrained(small_cat_seg, tmp_path):
+    config, command = small_cat_seg
+    output = run(*command, "--output", tmp_path / "start.safetensors")
+    info = read_header(tmp_path / "start.safetensors")
+    assert info.config == config
+    assert info.provenance["imported_from"]["clip"]["weights"] == "clip.pt"
+    assert info.untrained_parts == (
+        "decoder", "embed", "image_guidance", "layers", "text_guidance",
+    )  # fmt: skip
+    assert f"Untrained, to be trained before its labels mean anything: {', '.join(info.untrained_parts)}" in output
+    ours, theirs = load_checkpoint(tmp_path / "start.safetensors"), torch.load(tmp_path / "clip.pt", weights_only=True)
+    for name, tensor in theirs.items():
+        if name != "visual.positional_embedding":  # of 4 x 4 patches there, of 6 x 6 here
+            assert torch.equal(ours.clip.state_dict()[name], tensor), name
+    assert torch.equal(ours.clip.visual.positional_embedding[0], theirs["visual.positional_embedding"][0])
+
+
+def test_a_start_for_cat_seg_is_the_same_every_time_and_labels_nothing_yet(small_cat_seg, tmp_path):
+    _, command = small_cat_seg
+    for name in "ab":
+        run(*command, "--output", tmp_path / f"{name}.safetensors")
+    a, b = (read_header(tmp_path / f"{name}.safetensors").fingerprint for name in "ab")
+    assert a == b
+    with pytest.raises(ModelError, match=r"a\.safetensors: untrained parts hold random numbers \(decoder, embed, "):
+        resolve_model(str(tmp_path / "a.safetensors"))
+
+
+def test_a_start_for_cat_seg_needs_a_clip_that_fits(small_cat_seg, tmp_path):
+    _, command = small_cat_seg
+    weights = clip_weights("tiny-clip")
+    del weights["text_projection"]
+    torch.save(weights, tmp_path / "clip.pt")
+    with pytest.raises(ModelError, match=r"clip\.pt: .*text_projection"):
+        run(*command, "--output", tmp_path / "start.safetensors")
+    assert not (tmp_path / "start.safetensors").exists()
 
 
 def test_import_refuses_an_existing_output_before_it_reads_anything(checkpoint, tmp_path):

@@ -68,6 +68,8 @@ def test_any_structure_is_a_vocabulary_or_one_line(document, suffix):
     if found is None:
         return
     assert parse_vocabulary(vocabulary_yaml(found), "again.yaml") == found
+    assert Vocabulary.model_validate(found.model_dump()) == found
+    assert Vocabulary.model_validate_json(found.model_dump_json()) == found
     assert "/" not in found.name  # it names a file below the output
     assert not found.name.startswith(".")
     assert len(found.name.encode()) <= 200

@@ -14,6 +14,7 @@ from schemas.job import JobRequest
 
 NANO = resolve_model("escnet-nano", allow_random_weights=True)
 L14 = resolve_model("escnet-l14", allow_random_weights=True)
+NANO_BYTES, L14_BYTES = replica_bytes(NANO), replica_bytes(L14)
 GIB = 2**30
 
 
@@ -38,13 +39,16 @@ def request(**options) -> JobRequest:
     ],
 )
 def test_an_actor_a_gpu_or_a_core_as_far_as_memory_allows(options, nodes, expected):
-    assert resolve_placement(request(**options), nodes, NANO) == expected
+    assert resolve_placement(request(**options), nodes, NANO_BYTES) == expected
 
 
 def test_larger_weights_allow_fewer_actors():
     nodes = [{"CPU": 64, "memory": 32 * GIB}]
-    assert resolve_placement(request(), nodes, L14).n_actors < resolve_placement(request(), nodes, NANO).n_actors
-    assert 2 * 4 * 400e6 < replica_bytes(L14) - replica_bytes(NANO) < 2 * 4 * 450e6  # the paper: 451 M parameters
+    assert (
+        resolve_placement(request(), nodes, L14_BYTES).n_actors
+        < resolve_placement(request(), nodes, NANO_BYTES).n_actors
+    )
+    assert 2 * 4 * 400e6 < L14_BYTES - NANO_BYTES < 2 * 4 * 450e6  # the paper: 451 M parameters
 
 
 @pytest.mark.parametrize(
@@ -87,10 +91,10 @@ ZONES = [{"CPU": 4, "label:zone=a": 1.0}, {"CPU": 2, "label:zone=b": 1.0, "label
 
 
 def test_actors_go_only_to_nodes_with_the_labels_and_gpus_asked_for():
-    assert resolve_placement(request(node_labels=("zone=b",)), ZONES, NANO) == Placement(2, 1, 0, ("zone=b",))
+    assert resolve_placement(request(node_labels=("zone=b",)), ZONES, NANO_BYTES) == Placement(2, 1, 0, ("zone=b",))
     nodes = [{"CPU": 8, "GPU": 4, "accelerator_type:T4": 1}, {"CPU": 8, "GPU": 2, "accelerator_type:A100": 1}]
     asked = request(accelerator_type="A100")
-    assert resolve_placement(asked, nodes, NANO) == Placement(2, 1, 1, accelerator_type="A100")
+    assert resolve_placement(asked, nodes, NANO_BYTES) == Placement(2, 1, 1, accelerator_type="A100")
 
 
 def test_nodes_that_will_come_are_asked_for_by_name():

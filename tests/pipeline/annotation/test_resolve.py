@@ -50,3 +50,18 @@ def test_classes_are_left_out_of_a_picture_where_that_changes_no_other(monkeypat
 def test_preselection_is_refused_where_classes_depend_on_each_other(monkeypatch):
     with pytest.raises(InputError, match=r"--preselect 7: .*depend on each other.*use off"):
         resolved_preselection(monkeypatch, "mean", 7)
+
+
+def n_actors(**options) -> int:
+    """On a node of 64 cores and 32 GiB."""
+    request = JobRequest(sources=("s",), output="o", allow_random_weights=True, **options)
+    return resolve_job(request, StorageOptions(), [{"CPU": 64.0, "memory": 32 * 2**30}]).placement.n_actors
+
+
+def test_fewer_actors_fit_where_their_classes_take_more_memory():
+    """Of a sliding view of a CAT-Seg every class costs megabytes."""
+    few, many = ({"vocabularies": (name,), "model": "cat-seg-b16"} for name in ("pascal-voc-20", "ade20k-847"))
+    assert (n_actors(**few), n_actors(**many)) == (11, 6)
+    assert n_actors(**few, views="single") == n_actors(**many, views="single") + 1 == 12
+    assert n_actors(**{**many, "vocabularies": ("pascal-voc-20", "ade20k-847")}) == 6
+    assert n_actors(**{**few, "model": "escnet-b16"}) == n_actors(**{**many, "model": "escnet-b16"})
