@@ -207,10 +207,8 @@ class _Crew:
             self._blame(worker, works)
         elif not worker.is_ready:
             worker.n_deaths_loading += is_dead or worker.is_placed
-            n_unseen = (
-                n_restarts(self._ray, worker.actor) - worker.n_restarts
-            )  # it may die before it answers for the first time
-            give_up_if(max(worker.n_deaths_loading, n_unseen) >= MAX_TRIES, MAX_TRIES, "loading the model", error)
+            n_unseen = n_restarts(self._ray, worker.actor) - worker.n_restarts  # it may die before it answers at all
+            self._check_loading(max(worker.n_deaths_loading, n_unseen), error)
         if worker.is_placed and not worker.is_ended:
             self._progress.say("a worker process died; what it had at hand is done again")
         self._go_on_with(works)
@@ -234,8 +232,12 @@ class _Crew:
         """Processes that die before they answer at all make no call fail: Ray's count of restarts tells of them."""
         if time.monotonic() >= self._count_unborn_at:
             self._count_unborn_at = time.monotonic() + ASK_AGAIN_AFTER_S
-            n_unseen = most_unseen_deaths(self._ray, self._workers)
-            give_up_if(n_unseen >= MAX_TRIES, n_unseen, "loading the model")
+            self._check_loading(most_unseen_deaths(self._ray, self._workers))
+
+    def _check_loading(self, n_deaths: int, error: Exception | None = None) -> None:
+        """A worker that cannot load the model ends the job, unless others could: it may well be the worker's node."""
+        if not any(worker.is_ready for worker in self._workers):
+            give_up_if(n_deaths >= MAX_TRIES, n_deaths, "loading the model", error)
 
     def _blame(self, worker: Worker, works: list[ShardWork]) -> None:
         stuck = worker.report.stuck if worker.is_ended else None

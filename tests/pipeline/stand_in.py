@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -50,3 +51,26 @@ class ByBrightness:
 
 def load(_: ReplicaSetup) -> ByBrightness:
     return ByBrightness()
+
+
+class Patient(ByBrightness):
+    """Labels nothing before other processes have died `n` times."""
+
+    def __init__(self, deaths: Path, n: int) -> None:
+        self._deaths, self._n = deaths, n
+
+    def segment(self, batch, n_classes):
+        while len(list(self._deaths.iterdir())) < self._n:
+            time.sleep(0.1)
+        return super().segment(batch, n_classes)
+
+
+def load_in_one_process(folder: Path, n_deaths: int, _: ReplicaSetup) -> ByBrightness:
+    """Loads in the first process that asks, and ends all others."""
+    deaths = folder / "deaths"
+    try:
+        deaths.mkdir(parents=True)
+    except FileExistsError:
+        (deaths / str(os.getpid())).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Patient(deaths, n_deaths)

@@ -114,6 +114,12 @@ def test_a_model_that_keeps_dying_ends_the_job_with_one_line(pictures, tmp_path,
     assert not (tmp_path / "labels").exists()
 
 
+def test_an_actor_that_cannot_load_the_model_does_not_end_a_job_that_others_can_do(pictures, tmp_path):
+    load = partial(stand_in.load_in_one_process, tmp_path / "model", 3)
+    results = list(work(planned(pictures, tmp_path), tmp_path, n_actors=2, load_segmenter=load))
+    assert sum(result.totals.labelled for result in results) == 12
+
+
 def junk(n, output, shard_size, good=()):
     rows = [ManifestRow(f"{i}.jpg", str(output / f"gone-{i}.jpg")) for i in range(n)]
     rows += [ManifestRow(path.name, str(path)) for path in good]
