@@ -1,4 +1,4 @@
-"""The real command on one GPU: labels near a CPU's, the same bytes from every run and any number of actors."""
+"""The real command on one GPU: labels near a CPU's, and the same bytes from one actor and from two."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ N = 12  # scenes
 def run(*arguments: object) -> str:
     """`escnet` with these arguments, by the packages alone."""
     command = [sys.executable, "-m", "jobs", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 
@@ -42,7 +42,7 @@ def label(world: Path, name: str, *options: object) -> Path:
 
 @pytest.fixture(scope="module")
 def on_gpu(world) -> Path:
-    return label(world, "gpu", "--dtype", "float32")
+    return label(world, "gpu")
 
 
 def masks(output: Path) -> dict[str, np.ndarray]:
@@ -56,17 +56,14 @@ def share_alike(one: Path, other: Path) -> float:
     return float(np.mean([(mask == found[image_id]).mean() for image_id, mask in masks(one).items()]))
 
 
-def test_labels_of_float32_are_those_of_a_cpu(world, on_gpu):
+def test_labels_in_half_precision_are_nearly_those_of_a_cpu(world, on_gpu):
+    """float32, which is nearer, is compared in tests/escnet/test_segmenter.py."""
     on_cpu = label(world, "cpu", "--gpus-per-actor", 0, "--actors", 1, "--cpus-per-actor", 4)
-    assert share_alike(on_gpu, on_cpu) > 0.998
-
-
-def test_half_precision_labels_nearly_as_the_default(world, on_gpu):
-    assert share_alike(on_gpu, label(world, "half")) > 0.97
+    assert share_alike(on_gpu, on_cpu) > 0.97
 
 
 def test_two_actors_on_one_gpu_write_the_bytes_of_one(world, on_gpu):
-    two = label(world, "two", "--dtype", "float32", "--actors", 2, "--gpus-per-actor", 0.5)
+    two = label(world, "two", "--actors", 2, "--gpus-per-actor", 0.5)
     assert digests(two) == digests(on_gpu)
     assert len(digests(two)) == N // 4
 

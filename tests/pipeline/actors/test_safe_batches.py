@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from escnet.config import preset_config
-from escnet.models import build_random
+from escnet.models import load_model, resolve_model
 from escnet.segmenter import Segmenter
 from pipeline.actors.safe_batches import SafeBatches, is_out_of_memory
+from pipeline.demo_world.folder import N_OBJECTS, world_scene
+from pipeline.demo_world.names import draw_names, world_vocabulary
 from schemas.errors import PictureError
-from schemas.vocabulary import Vocabulary
 
 N = 8  # pictures a batch
+BALLAST = 256 * 2**20  # bytes a picture: a small network's own would be lost in what the allocator rounds
 
 
 @pytest.mark.parametrize(
@@ -35,21 +36,24 @@ class Watched:
     """A segmenter, the sizes of the batches it was given, and the GPU memory that a call may take."""
 
     def __init__(self) -> None:
-        self.segmenter = Segmenter(build_random(preset_config("escnet-nano")), device="cuda", views="single")
-        words = Vocabulary(name="words", classes=[f"word {i}" for i in range(40)])
-        self.compiled = self.segmenter.compile(words)
-        shown = np.random.default_rng(0).integers(0, 256, (N, 240, 320, 3), np.uint8)
-        self.pictures = [self.segmenter.prepare(each) for each in shown]
+        self.segmenter = Segmenter(load_model(resolve_model("escnet-nano")), device="cuda", views="single")
+        objects = draw_names(1, N_OBJECTS)
+        self.compiled = self.segmenter.compile(world_vocabulary(objects, name="words"))
+        self.pictures = [self.segmenter.prepare(world_scene(objects, 1, number).picture) for number in range(N)]
         self.sizes: list[int] = []
 
     def segment(self, pictures, compiled):
         self.sizes.append(len(pictures))
-        return self.segmenter.segment(pictures, compiled)
+        ballast = torch.empty(len(pictures) * BALLAST, dtype=torch.uint8, device="cuda")
+        found = self.segmenter.segment(pictures, compiled)
+        del ballast
+        return found
 
     def peak_bytes(self, n_pictures: int) -> int:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        self.segmenter.segment(self.pictures[:n_pictures], self.compiled)
+        self.segment(self.pictures[:n_pictures], self.compiled)
+        self.sizes.clear()
         return torch.cuda.max_memory_reserved()
 
 
@@ -69,7 +73,8 @@ def limit_gpu_memory(n_bytes: float) -> None:
 def test_a_batch_that_a_gpu_cannot_hold_is_halved_once_and_cut_from_then_on(watched):
     expected = watched.segmenter.segment(watched.pictures, watched.compiled)
     half, whole = watched.peak_bytes(N // 2), watched.peak_bytes(N)
-    assert whole > 1.2 * half
+    print(f"half {half:,} whole {whole:,} bytes")  # shown where this fails
+    assert whole > half + N / 4 * BALLAST
     limit_gpu_memory((half + whole) / 2)
     batches = SafeBatches(watched.segment)
     found = batches.segment(watched.pictures, "words", watched.compiled)
@@ -92,7 +97,7 @@ def test_a_picture_that_a_gpu_cannot_hold_alone_fails_and_later_ones_do_not(watc
     assert (failure.stage, failure.kind) == ("segment", "out_of_memory")
     torch.cuda.set_per_process_memory_fraction(1.0)
     (found,) = batches.segment(watched.pictures[:1], "words", watched.compiled)
-    assert found.winner.shape == (240, 320)
+    assert found.winner.shape == watched.pictures[0].size_hw
 
 
 BREAK_THE_GPU = """
