@@ -54,9 +54,9 @@ def planned(pictures, output, shard_size=2):
     return read_plan(write_plan(shards, str(output), STORAGE), str(output), STORAGE)
 
 
-def work(refs, output, n_actors=1, check=lambda: None, **stood_in):
+def work(refs, output, n_actors=1, check=lambda: None, words=WORDS, **stood_in):
     model = resolve_model("escnet-nano", allow_random_weights=True)
-    setup = ReplicaSetup(model, {"words": WORDS}, OPTIONS, str(output), STORAGE, {"model": "nano"}, **stood_in)
+    setup = ReplicaSetup(model, {"words": words}, OPTIONS, str(output), STORAGE, {"model": "nano"}, **stood_in)
     with Progress(sum(ref.n_rows for ref in refs)) as progress:
         yield from run_shards(refs, setup, Placement(n_actors, 1, 0), progress, check=check)
 
@@ -241,3 +241,12 @@ def test_what_the_driver_is_told_to_check_ends_the_job(tmp_path):
     refs = planned_values([1], tmp_path, shard_size=1)
     with pytest.raises(JobFailedError, match="somebody else"):
         list(work(refs, tmp_path, check=check, load_segmenter=stand_in.load))
+
+
+def test_two_actors_on_a_node_compute_the_embeddings_of_a_vocabulary_once(pictures, tmp_path):
+    words = Vocabulary(name="words", classes=["cat", "dog", tmp_path.name])  # that no earlier test has left behind
+    refs = planned(pictures, tmp_path)[:4]
+    results = list(work(refs, tmp_path, n_actors=2, words=words, load_segmenter=stand_in.load_counting_embeddings))
+    assert sum(result.totals.labelled for result in results) == 8
+    assert len(list(tmp_path.glob("loads-*"))) == 2
+    assert len(list(tmp_path.glob("computed-*"))) == 1
