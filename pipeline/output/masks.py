@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.output.labelled import LabelledOutput
-from pipeline.picture.decide import CELL, lowest_level
+from pipeline.picture.decide import CELL, lowest_levels
 from pipeline.picture.evidence import decode_evidence
 from pipeline.picture.mask_file import read_mask
 from schemas.errors import OutputError
@@ -38,7 +38,7 @@ def mask_of(row: LabelRow, labels: LabelledOutput, min_confidence: float = 0.0) 
         undecided = decode_evidence(row.evidence, mask, labels.vocabulary)
     except OutputError as error:
         raise OutputError(f"{labels.name}: labels of {row.image_id!r} cannot be used; {error}") from error
-    is_unsure = undecided.confidence < lowest_level(min_confidence)
+    is_unsure = undecided.confidence < int(lowest_levels(min_confidence))
     height, width = mask.shape
     kept = mask.copy()
     kept[is_unsure.repeat(CELL, 0).repeat(CELL, 1)[:height, :width]] = labels.vocabulary.ignore_id

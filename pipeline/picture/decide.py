@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from schemas.vocabulary import IGNORE_ID_8_BIT, Distractor, Vocabulary
 
@@ -59,17 +60,15 @@ def decide(undecided: Undecided, vocabulary: Vocabulary) -> Decision:
     thresholds then hold, or is ignored. Then labels are rolled up to the vocabulary's level; the pixels of a parent
     keep the confidence with which a child won them.
     """
-    mask, is_present = _decided_mask(undecided, vocabulary)
-    counts = _histograms(mask, is_present, undecided)
-    counts.pop(vocabulary.ignore_id, None)
-    names = {each.id: each.name for each in vocabulary.classes}
-    labelled = sum(counts.values(), start=np.zeros((2, N_LEVELS), np.int64))
+    mask = _decided_mask(undecided, vocabulary)
+    labels, counts = _histograms(mask, undecided, vocabulary)
+    labelled = counts.sum(0)
     n_labelled = int(labelled[0].sum())
     return Decision(
         mask=mask,
-        classes=[_class_stats(class_id, names[class_id], found, mask.size) for class_id, found in counts.items()],
-        confidence_mean=_mean(labelled[0]) if n_labelled else None,
-        margin_mean=_mean(labelled[1]) if n_labelled else None,
+        classes=_class_stats(labels, counts, mask.size, vocabulary),
+        confidence_mean=float(_means(labelled[0])) if n_labelled else None,
+        margin_mean=float(_means(labelled[1])) if n_labelled else None,
         ignored_fraction=(mask.size - n_labelled) / mask.size,
     )
 
@@ -84,30 +83,30 @@ def sorted_distractors(vocabulary: Vocabulary) -> list[Distractor]:
     return sorted(vocabulary.distractors, key=lambda distractor: tuple(sorted(distractor.prompts)))
 
 
-def _decided_mask(undecided: Undecided, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
-    """The mask, and by id, up to the ignore id, whether the mask holds it."""
-    target, min_confidence, min_margin = _threshold_tables(vocabulary)
+def _decided_mask(undecided: Undecided, vocabulary: Vocabulary) -> np.ndarray:
+    target, *minima = _threshold_tables(vocabulary)
     first_code = -len(vocabulary.distractors)
-    mask = np.empty(undecided.winner.shape, mask_dtype(vocabulary))
-    is_present = np.zeros(vocabulary.ignore_id + 1, bool)
-    for rows, confidence, margin in _bands(undecided):
-        entry = undecided.winner[rows] - first_code
-        kept = (confidence >= min_confidence[entry]) & (margin >= min_margin[entry])
-        mask[rows] = np.where(kept, target[entry], vocabulary.ignore_id)
-        is_present[mask[rows]] = True
-    return mask, is_present
+    mask = np.empty(undecided.winner.shape, target.dtype)
+    for rows, *levels in _bands(undecided):
+        entry = np.subtract(undecided.winner[rows], first_code, dtype=np.intp)  # `take` converts any other index
+        decided = target.take(entry)
+        for level, lowest in zip(levels, minima, strict=True):
+            if lowest.any():  # mostly there are no thresholds
+                decided[level < lowest.take(entry)] = vocabulary.ignore_id
+        mask[rows] = decided
+    return mask
 
 
 def _threshold_tables(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """By code, beginning with the lowest: the id a winner becomes, and the levels its cell must reach."""
     n_distractors = len(vocabulary.distractors)
-    n_codes = n_distractors + 1 + max(each.id for each in vocabulary.classes)
+    ids = np.array([each.id for each in vocabulary.classes])
+    n_codes = n_distractors + 1 + int(ids.max())
     target = np.full(n_codes, vocabulary.ignore_id, mask_dtype(vocabulary))
     min_confidence, min_margin = np.zeros(n_codes, np.uint8), np.zeros(n_codes, np.uint8)
-    for each in vocabulary.classes:
-        target[n_distractors + each.id] = vocabulary.labels[each.id]
-        min_confidence[n_distractors + each.id] = lowest_level(each.min_confidence)
-        min_margin[n_distractors + each.id] = lowest_level(each.min_margin)
+    target[n_distractors + ids] = [vocabulary.labels[each.id] for each in vocabulary.classes]
+    min_confidence[n_distractors + ids] = lowest_levels([each.min_confidence for each in vocabulary.classes])
+    min_margin[n_distractors + ids] = lowest_levels([each.min_margin for each in vocabulary.classes])
     for k, distractor in enumerate(sorted_distractors(vocabulary)):
         if distractor.becomes is not None:
             for table in (target, min_confidence, min_margin):
@@ -115,9 +114,9 @@ def _threshold_tables(vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray, n
     return target, min_confidence, min_margin
 
 
-def lowest_level(fraction: float) -> int:
-    """The lowest level that is at least `fraction`."""
-    return int(np.searchsorted(np.arange(N_LEVELS) / (N_LEVELS - 1), fraction, side="left"))
+def lowest_levels(fractions: ArrayLike) -> np.ndarray:
+    """The lowest level that is at least the fraction, for one fraction or many."""
+    return np.searchsorted(np.arange(N_LEVELS) / (N_LEVELS - 1), fractions, side="left")
 
 
 def _bands(undecided: Undecided) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
@@ -135,42 +134,44 @@ def _to_pixels(cells: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cells.repeat(CELL, axis=1)[:, : shape[1]].repeat(CELL, axis=0)[: shape[0]]
 
 
-def _histograms(mask: np.ndarray, is_present: np.ndarray, undecided: Undecided) -> dict[int, np.ndarray]:
-    """By id in the mask, ascending: (2, 256) int64 counts of its pixels by confidence and by margin level."""
-    present = np.flatnonzero(is_present)
-    first_bin = np.zeros(is_present.size, np.int32)
-    first_bin[present] = np.arange(len(present)) * N_LEVELS
-    counts = np.zeros((2, len(present) * N_LEVELS), np.int64)
-    for rows, confidence, margin in _bands(undecided):
-        first = first_bin[mask[rows]]
-        counts[0] += np.bincount((first + confidence).ravel(), minlength=counts.shape[1])
-        counts[1] += np.bincount((first + margin).ravel(), minlength=counts.shape[1])
-    by_id = counts.reshape(2, len(present), N_LEVELS).swapaxes(0, 1)
-    return dict(zip(present.tolist(), by_id, strict=True))
+def _histograms(mask: np.ndarray, undecided: Undecided, vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
+    """The n ids in the mask without ignore, ascending; and (n, 2, 256) counts by confidence and by margin level."""
+    labels = np.unique([*vocabulary.labels.values(), vocabulary.ignore_id])  # the ignore id is the largest
+    first_bin = np.zeros(vocabulary.ignore_id + 1, np.intp)
+    first_bin[labels] = np.arange(len(labels)) * N_LEVELS
+    counts = np.zeros((2, len(labels) * N_LEVELS), np.int64)
+    for rows, *levels in _bands(undecided):
+        first = first_bin.take(mask[rows])
+        for of_one, level in zip(counts, levels, strict=True):
+            of_one += np.bincount((first + level).ravel(), minlength=len(of_one))
+    by_label = counts.reshape(2, len(labels), N_LEVELS).swapaxes(0, 1)[:-1]
+    is_present = by_label[:, 0].any(axis=1)
+    return labels[:-1][is_present], by_label[is_present]
 
 
-def _class_stats(class_id: int, name: str, counts: np.ndarray, n_pixels: int) -> dict[str, Any]:
-    confidence, margin = counts
-    pixels = int(confidence.sum())
-    return {
-        "class_id": class_id,
-        "name": name,
+def _class_stats(labels: np.ndarray, counts: np.ndarray, n_pixels: int, vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """From `_histograms`. Whole numbers up to one division a value, so no order of adding shows."""
+    names = {each.id: each.name for each in vocabulary.classes}
+    pixels = counts[:, 0].sum(axis=1)
+    columns = {
+        "class_id": labels,
+        "name": [names[label] for label in labels.tolist()],
         "pixels": pixels,
         "fraction": pixels / n_pixels,
-        "confidence_mean": _mean(confidence),
-        "confidence_p10": _percentile(confidence, 10),
-        "confidence_p50": _percentile(confidence, 50),
-        "confidence_p90": _percentile(confidence, 90),
-        "margin_mean": _mean(margin),
+        "confidence_mean": _means(counts[:, 0]),
+        **{f"confidence_p{percent}": _percentiles(counts[:, 0], percent) for percent in (10, 50, 90)},
+        "margin_mean": _means(counts[:, 1]),
     }
+    values = (column if isinstance(column, list) else column.tolist() for column in columns.values())
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
 
-def _mean(counts: np.ndarray) -> float:
-    """Mean in [0, 1] of a histogram of levels. Whole numbers up to one division, so no order of adding shows."""
-    return int(counts @ np.arange(N_LEVELS)) / (int(counts.sum()) * (N_LEVELS - 1))
+def _means(counts: np.ndarray) -> np.ndarray:
+    """Means in [0, 1] of histograms of levels, (..., 256) -> (...)."""
+    return counts @ np.arange(N_LEVELS) / (counts.sum(axis=-1) * (N_LEVELS - 1))
 
 
-def _percentile(counts: np.ndarray, percent: int) -> float:
-    """The lowest level, in [0, 1], that at least `percent` of the pixels do not exceed (nearest rank)."""
-    rank = -(-int(counts.sum()) * percent // 100)
-    return int(np.searchsorted(np.cumsum(counts), rank, side="left")) / (N_LEVELS - 1)
+def _percentiles(counts: np.ndarray, percent: int) -> np.ndarray:
+    """The lowest levels, in [0, 1], that at least `percent` of the pixels do not exceed (nearest rank)."""
+    ranks = -(-counts.sum(axis=-1) * percent // 100)
+    return (counts.cumsum(axis=-1) < ranks[..., None]).sum(axis=-1) / (N_LEVELS - 1)

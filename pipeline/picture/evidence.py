@@ -117,11 +117,13 @@ def decode_evidence(data: bytes, mask: np.ndarray, vocabulary: Vocabulary) -> Un
 
 def _hides_its_winner(mask: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     """(H, W) bool: ignored, or of a class that distractors or other classes may have become."""
+    became = {vocabulary.labels[each.becomes] for each in vocabulary.distractors if each.becomes is not None}
+    became.update(vocabulary.rolled_up.values())
+    if not became:
+        return mask == vocabulary.ignore_id
     hides = np.zeros(vocabulary.ignore_id + 1, bool)
-    hides[vocabulary.ignore_id] = True
-    hides[[vocabulary.labels[each.becomes] for each in vocabulary.distractors if each.becomes is not None]] = True
-    hides[list(vocabulary.rolled_up.values())] = True
-    return hides[mask]
+    hides[[vocabulary.ignore_id, *became]] = True
+    return hides.take(mask)
 
 
 def _positions(vocabulary: Vocabulary) -> tuple[np.ndarray, int]:
