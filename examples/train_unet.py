@@ -1,8 +1,9 @@
 """Train a small U-Net on labels, straight from the dataset that `escnet annotate` wrote.
 
-    python examples/train_unet.py LABELS [SECONDS]
+    python examples/train_unet.py LABELS [SECONDS [OTHER]]
 
-LABELS is the --output of `escnet annotate`, on a disk or in object storage; SECONDS is how long to train (60).
+LABELS is the --output of `escnet annotate`, on a disk or in object storage; SECONDS is how long to train (60). OTHER is
+a second such output, of other pictures with the same vocabulary, on which the network is measured in the end.
 """
 
 import sys
@@ -11,11 +12,11 @@ import time
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 import pipeline
 
-SIDE_PX = 96
+SIDE_PX = 64
 
 
 def resize(sample: dict) -> dict:
@@ -27,15 +28,15 @@ def resize(sample: dict) -> dict:
 
 def convolutions(n_in: int, n_out: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(),
-        nn.Conv2d(n_out, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(),
+        nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out, momentum=0.3), nn.ReLU(),
+        nn.Conv2d(n_out, n_out, 3, padding=1), nn.BatchNorm2d(n_out, momentum=0.3), nn.ReLU(),
     )  # fmt: skip
 
 
 class UNet(nn.Module):
     """Ronneberger et al. 2015 (arXiv:1505.04597), small: two levels down and up. (B, 3, H, W) to (B, K, H, W)."""
 
-    def __init__(self, n_classes: int, width: int = 24) -> None:
+    def __init__(self, n_classes: int, width: int = 16) -> None:
         super().__init__()
         self.down = nn.ModuleList([convolutions(3, width), convolutions(width, 2 * width)])
         self.bottom = convolutions(2 * width, 4 * width)
@@ -53,13 +54,28 @@ class UNet(nn.Module):
         return self.head(x)
 
 
-def main(labels: str, seconds: float = 60.0) -> float:
-    """Train, print the loss now and then, and return the share of pixels that is right at the end."""
+@torch.no_grad()
+def mean_iou(network: UNet, dataset: IterableDataset) -> float:
+    """Over the classes that occur in the labels, each over all pictures; ignored pixels are left out."""
+    network.eval()
+    n = len(dataset.classes)
+    confusion = torch.zeros(n * n, dtype=torch.int64)
+    for batch in DataLoader(dataset, batch_size=8):
+        counts = batch["mask"] >= 0
+        pairs = batch["mask"][counts] * n + network(batch["image"]).argmax(1)[counts]
+        confusion += pairs.bincount(minlength=n * n)
+    confusion = confusion.reshape(n, n)
+    both, labelled, found = confusion.diag(), confusion.sum(1), confusion.sum(0)
+    return float((both / (labelled + found - both).clamp(min=1))[labelled > 0].mean())
+
+
+def main(labels: str, seconds: float = 60.0, other: str | None = None) -> float:
+    """Train, say how it goes now and then, and return the share of pixels that is right at the end."""
     torch.manual_seed(0)
     dataset = pipeline.open_labels(labels, shuffle=True, min_confidence=0.3, transform=resize)
     network = UNet(len(dataset.classes))
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
-    started, epoch, right = time.monotonic(), 0, 0.0
+    started, epoch, right, loss = time.monotonic(), 0, 0.0, torch.zeros(())
     while time.monotonic() - started < seconds:
         dataset.set_epoch(epoch)
         n_right = n_pixels = 0
@@ -75,9 +91,15 @@ def main(labels: str, seconds: float = 60.0) -> float:
         right, epoch = n_right / max(n_pixels, 1), epoch + 1
         if epoch == 1 or epoch % 10 == 0:
             print(f"epoch {epoch}: {right:.1%} of the pixels as the labels say")
-    print(f"{epoch} epochs in {time.monotonic() - started:.0f} s: {right:.1%} of the pixels as the labels say")
+    so_far = f"{epoch} epochs in {time.monotonic() - started:.0f} s, loss {loss.item():.2f}"
+    print(f"{so_far}: {right:.1%} of the pixels as the labels say")
+    if other is not None:
+        unseen = pipeline.open_labels(other, min_confidence=0.3, transform=resize)
+        if unseen.classes != dataset.classes:
+            sys.exit(f"{other}: was labelled with other classes than {labels}; expected the same vocabulary")
+        print(f"{other}: mIoU {mean_iou(network, unseen):.3f}")
     return right
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(float, sys.argv[2:]))
+    main(sys.argv[1], float((sys.argv[2:] or ["60"])[0]), *sys.argv[3:4])

@@ -7,8 +7,10 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import pipeline
 from pipeline.output.overrides import write_overrides
 from schemas.vocabulary import Vocabulary
 from tests.pipeline.labelled_output import STORAGE, Answer, Failure, override, write_output
@@ -55,6 +57,20 @@ def test_the_page_has_all_readers():
 
 
 def test_the_example_learns_what_the_labels_say(folder, capsys):
-    right = runpy.run_path(str(ROOT / "examples/train_unet.py"))["main"](str(folder / "labels"), 4.0)
-    assert "as the labels say" in capsys.readouterr().out
+    labels = str(folder / "labels")
+    right = runpy.run_path(str(ROOT / "examples/train_unet.py"))["main"](labels, 4.0, labels)
+    said = capsys.readouterr().out
+    assert "as the labels say" in said
     assert right > 0.8
+    assert re.search(rf"^{re.escape(labels)}: mIoU [01]\.\d{{3}}$", said, re.MULTILINE)
+
+
+def test_the_example_measures_the_mean_iou_of_the_classes_that_occur(folder):
+    example = runpy.run_path(str(ROOT / "examples/train_unet.py"))
+    dataset = pipeline.open_labels(str(folder / "labels"), transform=example["resize"])
+    masks = torch.stack([sample["mask"] for sample in dataset])
+    says_the_first = torch.nn.Conv2d(3, len(dataset.classes), 1)
+    torch.nn.init.zeros_(says_the_first.weight)
+    says_the_first.bias.data = torch.arange(len(dataset.classes), 0.0, -1.0)
+    expected = (masks == 0).sum() / (masks >= 0).sum() / len(masks[masks >= 0].unique())
+    assert example["mean_iou"](says_the_first, dataset) == pytest.approx(float(expected))
