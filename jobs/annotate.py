@@ -105,7 +105,7 @@ def options_in(job_file: str) -> dict[str, Any]:
     help="Precision of the network. [default: bfloat16 on a GPU, float32 on a CPU]",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(min=1), help="Pictures a pass on a GPU, 8 if not given; on a CPU always 1."
+    "--batch-size", type=click.IntRange(min=1), help="Pictures a pass on a GPU, 16 if not given; on a CPU always 1."
 )
 @click.option(
     "--preselect",

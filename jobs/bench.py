@@ -69,7 +69,7 @@ def _sizes(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[tup
     help="Precisions. [default: bfloat16 on a GPU, float32 on a CPU]",
 )
 @click.option(
-    "--batch-size", "batch_sizes", callback=_whole_numbers, help="Pictures a pass. [default: 8 on a GPU, 1 on a CPU]"
+    "--batch-size", "batch_sizes", callback=_whole_numbers, help="Pictures a pass. [default: 16 on a GPU, 1 on a CPU]"
 )
 @click.option(
     "--size", "sizes", default="640x480", show_default=True, callback=_sizes, help="Sizes of the pictures, in pixels."

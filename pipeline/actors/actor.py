@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from escnet.models import ResolvedModel
 from pipeline.actors.metrics import metrics_of_this_process
 from pipeline.actors.orders import ReplicaStart, RunnerReport, Segmenter, ShardOrder, ShardResult
+from pipeline.actors.placement import local_cpus
 from pipeline.actors.shard import ShardRunner
 from pipeline.actors.stopwatch import Stopwatch
 from pipeline.storage import StorageOptions
@@ -18,6 +19,7 @@ from schemas.manifest import public_uri
 from schemas.vocabulary import Vocabulary
 
 SHARDS_AT_ONCE = 2  # one with the model, one filling its window
+MOST_THREADS_BESIDE_GPU = 8  # that read, and that encode; on a CPU the model needs the cores itself
 
 
 def load_segmenter(setup: "ReplicaSetup") -> Segmenter:
@@ -110,6 +112,7 @@ def _refuse_blind(shared: Sequence[str]) -> None:
 def make_runner(setup: ReplicaSetup, watch: Stopwatch | None = None) -> ShardRunner:
     """Load the model, compile the vocabularies, and put a shard runner around them; `watch` is told what that took."""
     watch = watch or Stopwatch(has_own_core=False)
+    on_gpu = setup.options.device == "cuda"
     with watch.stage("load"):
         segmenter = setup.load_segmenter(setup)
     with watch.stage("compile"):
@@ -124,7 +127,8 @@ def make_runner(setup: ReplicaSetup, watch: Stopwatch | None = None) -> ShardRun
         identity=setup.identity,
         timeout_s=setup.timeout_s,
         redo_kinds=setup.redo_kinds,
-        has_own_core=setup.options.device == "cpu" and setup.options.cpus_per_actor == 1,
+        has_own_core=not on_gpu and setup.options.cpus_per_actor == 1,
+        more_threads=min(MOST_THREADS_BESIDE_GPU, local_cpus()) if on_gpu else 0,
         metrics=metrics_of_this_process(public_uri(setup.output)),
     )
 

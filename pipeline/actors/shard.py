@@ -64,6 +64,7 @@ class ShardRunner:
         redo_kinds: of shards that have label files, do only the rows that failed so again and replace the files;
             None labels shards that have none.
         has_own_core: see `Stopwatch`.
+        more_threads: at least so many read, and as many encode. They change no label.
         metrics: told of every picture, batch and shard.
     """
 
@@ -80,6 +81,7 @@ class ShardRunner:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         redo_kinds: frozenset[str] | None = None,
         has_own_core: bool = False,
+        more_threads: int = 0,
         metrics: ActorMetrics | NoMetrics | None = None,
     ) -> None:
         self._segmenter = segmenter
@@ -98,9 +100,9 @@ class ShardRunner:
         self._counts_lock = threading.Lock()
         self._batches = SafeBatches(segmenter.segment)
         self._read_before = ReadBefore(storage)
-        self._read_pool = TimedPool(N_READ_THREADS, timeout_s, "read")
+        self._read_pool = TimedPool(max(N_READ_THREADS, more_threads), timeout_s, "read")
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")  # shards take turns, first come first
-        self._encode_pool = TimedPool(N_ENCODE_THREADS, timeout_s, "encode")
+        self._encode_pool = TimedPool(max(N_ENCODE_THREADS, more_threads), timeout_s, "encode")
         self._read_budget = PixelBudget(READ_PIXELS)
         self._encode_budget = PixelBudget(ENCODE_PIXELS)
         self._model_free_since = time.perf_counter()

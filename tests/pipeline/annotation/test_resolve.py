@@ -65,3 +65,14 @@ def test_fewer_actors_fit_where_their_classes_take_more_memory():
     assert n_actors(**few, views="single") == n_actors(**many, views="single") + 1 == 12
     assert n_actors(**{**many, "vocabularies": ("pascal-voc-20", "ade20k-847")}) == 6
     assert n_actors(**{**few, "model": "escnet-b16"}) == n_actors(**{**many, "model": "escnet-b16"})
+
+
+@pytest.mark.parametrize(
+    ("node", "asked", "expected"),
+    [({"GPU": 1.0}, None, 16), ({"GPU": 1.0}, 3, 3), ({}, None, 1), ({}, 3, 1)],
+)
+def test_pictures_go_through_the_model_in_batches_on_gpus_alone(node, asked, expected):
+    request = JobRequest(
+        sources=("s",), output="o", vocabularies=("pascal-voc-20",), model="escnet-nano", batch_size=asked
+    )
+    assert resolve_job(request, StorageOptions(), [{"CPU": 8.0, **node}]).options.batch_size == expected
