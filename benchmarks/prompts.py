@@ -109,8 +109,7 @@ def measure(
     classes, first_code = classes_of_codes(vocabulary)
     counts = PixelCounts([each.id for each in vocabulary.classes])
     for scene in scenes:
-        logits = segmenter.logits(segmenter.prepare(scene.picture), compiled)
-        codes = compiled.codes
+        codes, logits = segmenter.logits(segmenter.prepare(scene.picture), compiled)
         if owners is not None:
             codes, logits = best_of(logits, owners)
         found = score(logits, codes, scene.mask.shape, segmenter.network.config)

@@ -98,14 +98,14 @@ class Segmenter:
         return segmentation
 
     @torch.no_grad()
-    def logits(self, prepared: Prepared, vocabulary: CompiledVocabulary) -> Tensor:
+    def logits(self, prepared: Prepared, vocabulary: CompiledVocabulary) -> tuple[np.ndarray, Tensor]:
         """What one picture's labels are made from: logits before any temperature, or what else `canvas_holds` says.
 
         Returns:
-            (K, ch, cw) float32; with preselection only of the classes that stay.
+            (k,) codes of the entries that preselection lets through, all without it; and (k, ch, cw) float32.
         """
-        _, canvases = self._canvases([prepared], vocabulary)
-        return canvases[0]
+        (places,), canvases = self._canvases([prepared], vocabulary)
+        return vocabulary.codes[places], canvases[0]
 
     def _segment(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> list[Segmentation]:
         kept, canvases = self._canvases(group, vocabulary)

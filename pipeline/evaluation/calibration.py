@@ -100,11 +100,11 @@ def calibrate(
     pictures = _Pictures(labels, truth, rules, _load_segmenter(resolved, labels.job.options))
     rows = _rows_with_truth(labels, truth, allow_missing=allow_missing)
     with Progress(len(rows)) as progress:
-        fit = TemperatureFit(resolved.config, pictures.class_of_entry)
+        fit = TemperatureFit(resolved.config)
         n_fitted = pictures.visit(rows[::2], fit.add, progress)
         old = resolved.config
         new = old.model_copy(update={"temperature": fit.best(truth.name)})
-        errors = _Errors(pictures, (old, new))
+        errors = _Errors(pictures.class_ids, (old, new))
         n_measured = pictures.visit(rows[1::2], errors.add, progress)
     ece_before, ece = errors.results(truth.name)
     network = pictures.segmenter.network
@@ -158,7 +158,8 @@ def _load_segmenter(resolved: ResolvedModel, made_with: LabelOptions) -> Segment
     """As for the labels, but on a CPU where there is no GPU, and then in float32."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = made_with.dtype if device == made_with.device else "float32"
-    return Segmenter(load_model(resolved, device), device=device, dtype=dtype, views=made_with.views)
+    network = load_model(resolved, device)
+    return Segmenter(network, device=device, dtype=dtype, views=made_with.views, preselect=made_with.preselect)
 
 
 def _rows_with_truth(labels: LabelledOutput, truth: GroundTruth, *, allow_missing: bool) -> list[ManifestRow]:
@@ -186,14 +187,19 @@ class _Pictures:
         self._left_out_ids = protocol.left_out_ids if protocol else frozenset()
         self.segmenter = segmenter
         self.compiled: CompiledVocabulary = segmenter.compile(labels.vocabulary)
-        classes, first_code = classes_of_codes(labels.vocabulary)
-        self.class_of_entry = classes[self.compiled.codes - first_code]
-        self.class_of_code, self.first_code = classes, first_code
+        self._class_of_code, self._first_code = classes_of_codes(labels.vocabulary)
         self.class_ids = [each.id for each in labels.vocabulary.classes]
         self.n_read = self.n_unreadable = 0
 
-    def visit(self, rows: Sequence[ManifestRow], add: Callable[[Tensor, np.ndarray], None], progress: Progress) -> int:
-        """Hand (K, ch, cw) logits and (H, W) ground truth of each picture that can be read to `add`; their number."""
+    def visit(
+        self, rows: Sequence[ManifestRow], add: Callable[[Tensor, np.ndarray, np.ndarray], None], progress: Progress
+    ) -> int:
+        """Hand what the model says of each picture that can be read, and its ground truth, to `add`; their number.
+
+        Args:
+            add: takes (k, ch, cw) logits of the entries that the labels were decided between, (k,) the class of each
+                of them, and (H, W) class ids.
+        """
         before, max_pixels = self.n_read, self._labels.job.options.max_pixels
         for row in rows:
             try:
@@ -202,7 +208,8 @@ class _Pictures:
             except PictureError:
                 self.n_unreadable += 1
             else:
-                add(self.segmenter.logits(self.segmenter.prepare(picture), self.compiled), self._truth_of(row, picture))
+                codes, logits = self.segmenter.logits(self.segmenter.prepare(picture), self.compiled)
+                add(logits, self._class_of_code[codes - self._first_code], self._truth_of(row, picture))
                 self.n_read += 1
             progress.update(self.n_read + self.n_unreadable, self.n_unreadable, is_loading=False)
         return self.n_read - before
@@ -222,18 +229,16 @@ class _Pictures:
 class _Errors:
     """Counts pixels for the calibration error under several configurations."""
 
-    def __init__(self, pictures: _Pictures, configs: Sequence[ModelConfig]) -> None:
-        self._pictures = pictures
+    def __init__(self, class_ids: Sequence[int], configs: Sequence[ModelConfig]) -> None:
         self._configs = configs
-        self._counts = [PixelCounts(pictures.class_ids) for _ in configs]
+        self._counts = [PixelCounts(class_ids) for _ in configs]
 
-    def add(self, logits: Tensor, truth: np.ndarray) -> None:
-        """Add a picture: (K, ch, cw) logits, (H, W) class ids."""
-        pictures = self._pictures
+    def add(self, logits: Tensor, classes: np.ndarray, truth: np.ndarray) -> None:
+        """Add a picture, as `_Pictures.visit` hands it on."""
+        places = np.arange(len(classes), dtype=np.int32)
         for config, counts in zip(self._configs, self._counts, strict=True):
-            found = score(logits, pictures.compiled.codes, truth.shape, config)
-            winner = pictures.class_of_code[found.winner - pictures.first_code]
-            counts.update(winner, truth, confidence=per_pixel(found).confidence)
+            found = score(logits, places, truth.shape, config)
+            counts.update(classes[found.winner], truth, confidence=per_pixel(found).confidence)
 
     def results(self, truth_name: str) -> tuple[float, ...]:
         """The error under each configuration, in [0, 1]."""

@@ -78,13 +78,19 @@ class Thresholds:
         return {"target": self.target, "curve": curve, "per_class": classes}
 
     def applied_to(self, vocabulary: Vocabulary) -> Vocabulary:
-        """The vocabulary with these thresholds, and no `min_margin`."""
+        """The vocabulary with these thresholds, and no `min_margin`.
+
+        Where labels are rolled up, a class has the threshold of what it is rolled up to: it is the child's threshold
+        that decides a pixel.
+        """
         fitted = {each.id: each.min_confidence for each in self.classes}
         classes = tuple(
-            each.model_copy(update={"min_confidence": fitted[each.id], "min_margin": 0.0})
+            each.model_copy(update={"min_confidence": fitted[vocabulary.labels[each.id]], "min_margin": 0.0})
             for each in vocabulary.classes
         )
-        return vocabulary.model_copy(update={"classes": classes})
+        return Vocabulary(
+            **{name: getattr(vocabulary, name) for name in Vocabulary.model_fields} | {"classes": classes}
+        )
 
 
 class LevelCounts:

@@ -1,5 +1,8 @@
 """The temperature fitted on labelled pictures: found again where it was made wrong, and written as a checkpoint."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,9 +10,12 @@ from PIL import Image
 from escnet.checkpoint import load_checkpoint, save_checkpoint
 from escnet.checkpoint_header import read_header
 from escnet.models import load_model, resolve_model
+from escnet.scoring import per_pixel
+from escnet.segmenter import Segmenter
 from pipeline.demo_world.folder import world_scene
 from pipeline.demo_world.names import draw_names, world_vocabulary
 from pipeline.evaluation.calibration import calibrate
+from pipeline.evaluation.scores import PixelCounts
 from pipeline.evaluation.summary import calibration_lines
 from schemas.errors import InputError, ModelError, OutputError
 from schemas.job import ModelRecord
@@ -68,6 +74,29 @@ def test_a_wrong_temperature_is_put_right_and_written_as_a_new_checkpoint():
     assert lines[0] == "Temperature fitted on 4 pictures, calibration error measured on 4 others:"
     assert lines[2].split()[:2] == ["temperature", "4.0000"]
     assert "1 picture could not be read and took no part." in lines
+
+
+def error_of_labels(preselect) -> float:
+    """The calibration error that labels of the pictures have which `calibrate` measures, every other one."""
+    segmenter = Segmenter(load_checkpoint("hot.safetensors").eval(), views="single", preselect=preselect)
+    compiled, counts = segmenter.compile(WORDS), PixelCounts([each.id for each in WORDS.classes])
+    for number in range(0, N_SCENES, 2):  # the picture that is broken comes first
+        scene = world_scene(OBJECTS, SEED, number)
+        found = segmenter(scene.picture, compiled)
+        counts.update(found.winner.astype(np.uint16), scene.mask, confidence=per_pixel(found).confidence)
+    return counts.scores().ece
+
+
+@pytest.mark.usefixtures("inside")
+@pytest.mark.parametrize("preselect", [2, "off"])
+def test_measured_is_the_error_of_labels_with_their_preselection(preselect):
+    job = Path("out/job.json")
+    record = json.loads(job.read_text())
+    record["options"] |= {"preselect": preselect, "views": "single"}
+    job.write_text(json.dumps(record))
+    found = calibrate("out", "masks", f"cool-{preselect}.safetensors", model="hot.safetensors")
+    assert found.ece_before == pytest.approx(error_of_labels(preselect), abs=1e-9)
+    assert found.ece < found.ece_before / (3 if preselect == "off" else 1)
 
 
 @pytest.mark.usefixtures("inside")

@@ -13,9 +13,11 @@ from pipeline.evaluation.scores import NO_CLASS
 from pipeline.evaluation.summary import evaluation_lines
 from pipeline.evaluation.thresholds import LevelCounts, PrecisionTally, fit_thresholds
 from pipeline.picture.decide import decide
+from pipeline.relabel import RelabelRequest, relabel
+from pipeline.vocabularies import load_vocabulary, write_vocabulary
 from schemas.vocabulary import Vocabulary, VocabularyClass
 from schemas.vocabulary_files import parse_vocabulary, vocabulary_yaml
-from tests.pipeline.labelled_output import Answer, save_mask, write_output
+from tests.pipeline.labelled_output import STORAGE, Answer, save_mask, write_output
 
 WORDS = Vocabulary(
     name="words",
@@ -98,6 +100,40 @@ def test_an_evaluation_fits_from_evidence_and_says_what_it_costs(tmp_path):
     lines = "\n".join(evaluation_lines(found))
     assert "  no thresholds      0.500    100.0%" in lines
     assert "  0.9                1.000     50.0%  <- asked for" in lines
+
+
+ANIMALS = Vocabulary(
+    name="animals",
+    level="parent",
+    classes=(
+        {"id": 0, "name": "cat", "parent": "animal"}, {"id": 1, "name": "dog", "parent": "animal"},
+        {"id": 2, "name": "car"}, {"id": 3, "name": "animal", "prompts": []},
+    ),
+)  # fmt: skip
+
+
+def test_thresholds_of_rolled_up_labels_are_written_to_the_children_that_they_are_decided_by(tmp_path):
+    """Of eight cells four are right, as parents though not as children: these are the surer ones."""
+    truth = np.array([[0] * 4 + [1] * 4 + [2] * 8] * 4, np.uint8)  # cat, dog, car
+    winner = np.array([[1] * 4 + [0] * 4 + [0] * 4 + [2] * 4] * 4, np.int32)  # dog, cat, cat, car
+    answers = {f"{k}.jpg": Answer(winner, np.array([[250, 240, 90, 80]])) for k in range(4)}
+    write_output(str(tmp_path / "out"), {"animals": answers}, [ANIMALS])
+    for k in range(4):
+        save_mask(tmp_path / "masks" / f"{k}.png", truth)
+    found = evaluate(str(tmp_path / "out"), str(tmp_path / "masks"), target_precision=0.9)
+    by_id = {each.id: each for each in found.thresholds.classes}
+    assert (by_id[3].precision, by_id[3].coverage) == (1.0, 8 / 12)
+    assert 239 / 255 < by_id[3].min_confidence <= 240 / 255
+    write_vocabulary(
+        found.thresholds.applied_to(found.vocabulary), str(tmp_path / "fitted.yaml"), STORAGE, replace=False
+    )
+    fitted = load_vocabulary(str(tmp_path / "fitted.yaml"), STORAGE)
+    limits = {each.name: each.min_confidence for each in fitted.classes}
+    assert limits == {**dict.fromkeys(("cat", "dog", "animal"), by_id[3].min_confidence), "car": 0.0}
+    relabel(RelabelRequest(str(tmp_path / "out"), str(tmp_path / "again"), (str(tmp_path / "fitted.yaml"),), workers=1))
+    again = evaluate(str(tmp_path / "again"), str(tmp_path / "masks"))
+    assert (found.scores.pixel_accuracy, found.scores.ignored_fraction) == (12 / 16, 0.0)
+    assert (again.scores.pixel_accuracy, again.scores.ignored_fraction) == (12 / 16, 4 / 16)
 
 
 N_FITTED, N_HELD_OUT = 10, 8
