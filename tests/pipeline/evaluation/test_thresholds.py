@@ -113,10 +113,10 @@ ANIMALS = Vocabulary(
 
 
 def test_thresholds_of_rolled_up_labels_are_written_to_the_children_that_they_are_decided_by(tmp_path):
-    """Of eight cells four are right, as parents though not as children: these are the surer ones."""
-    truth = np.array([[0] * 4 + [1] * 4 + [2] * 8] * 4, np.uint8)  # cat, dog, car
-    winner = np.array([[1] * 4 + [0] * 4 + [0] * 4 + [2] * 4] * 4, np.int32)  # dog, cat, cat, car
-    answers = {f"{k}.jpg": Answer(winner, np.array([[250, 240, 90, 80]])) for k in range(4)}
+    """Of three cells of animals two are right, as parents though not as children; all classes together need no limit."""
+    truth = np.array([[0] * 4 + [1] * 4 + [2] * 52] * 4, np.uint8)  # cat, dog, car
+    winner = np.array([[1] * 4 + [0] * 4 + [0] * 4 + [2] * 48] * 4, np.int32)  # dog, cat, cat, car
+    answers = {f"{k}.jpg": Answer(winner, np.array([[250, 240, 90] + [80] * 12])) for k in range(4)}
     write_output(str(tmp_path / "out"), {"animals": answers}, [ANIMALS])
     for k in range(4):
         save_mask(tmp_path / "masks" / f"{k}.png", truth)
@@ -132,8 +132,8 @@ def test_thresholds_of_rolled_up_labels_are_written_to_the_children_that_they_ar
     assert limits == {**dict.fromkeys(("cat", "dog", "animal"), by_id[3].min_confidence), "car": 0.0}
     relabel(RelabelRequest(str(tmp_path / "out"), str(tmp_path / "again"), (str(tmp_path / "fitted.yaml"),), workers=1))
     again = evaluate(str(tmp_path / "again"), str(tmp_path / "masks"))
-    assert (found.scores.pixel_accuracy, found.scores.ignored_fraction) == (12 / 16, 0.0)
-    assert (again.scores.pixel_accuracy, again.scores.ignored_fraction) == (12 / 16, 4 / 16)
+    assert (found.scores.pixel_accuracy, found.scores.ignored_fraction) == (56 / 60, 0.0)
+    assert (again.scores.pixel_accuracy, again.scores.ignored_fraction) == (56 / 60, 4 / 60)
 
 
 N_FITTED, N_HELD_OUT = 10, 8
