@@ -113,7 +113,7 @@ ANIMALS = Vocabulary(
 
 
 def test_thresholds_of_rolled_up_labels_are_written_to_the_children_that_they_are_decided_by(tmp_path):
-    """Of three cells of animals two are right, as parents though not as children; all classes together need no limit."""
+    """Of three cells of animals two are right, as parents though not as children; all together need no limit."""
     truth = np.array([[0] * 4 + [1] * 4 + [2] * 52] * 4, np.uint8)  # cat, dog, car
     winner = np.array([[1] * 4 + [0] * 4 + [0] * 4 + [2] * 48] * 4, np.int32)  # dog, cat, cat, car
     answers = {f"{k}.jpg": Answer(winner, np.array([[250, 240, 90] + [80] * 12])) for k in range(4)}
