@@ -8,6 +8,10 @@ well, but its code adds them to the class token instead of to the patch they com
 `value_on_class_token`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from open_clip import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer, text_global_pool
@@ -84,9 +88,10 @@ def dense_features(clip: CLIP, pixels: Tensor, config: ModelConfig) -> tuple[Ten
     last = len(visual.transformer.resblocks) - 1
     source = last if config.dense_attention == "full" else last - 1
     wanted = sorted({*config.tap_layers, source})
-    found = visual.forward_intermediates(
-        pixels, indices=wanted, stop_early=True, intermediates_only=True, output_fmt="NLC", output_extra_tokens=True
-    )
+    with _fused_attention():
+        found = visual.forward_intermediates(
+            pixels, indices=wanted, stop_early=True, intermediates_only=True, output_fmt="NLC", output_extra_tokens=True
+        )
     outputs = dict(zip(wanted, found["image_intermediates"], strict=True))  # (B, h*w, width), without the class token
     tokens = outputs[source]
     if config.dense_attention == "value_only":
@@ -96,6 +101,17 @@ def dense_features(clip: CLIP, pixels: Tensor, config: ModelConfig) -> tuple[Ten
         tokens = _pass_values(visual.transformer.resblocks[last], tokens, onto=class_token)
     taps = [_as_grid(outputs[layer], grid_hw) for layer in config.tap_layers]
     return _as_grid(_project(visual, tokens), grid_hw), taps
+
+
+@contextmanager
+def _fused_attention() -> Iterator[None]:
+    """torch's attention without its "fast path", which is slower: that writes down the weights of all pairs."""
+    was_enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_enabled)
 
 
 def _pass_values(block: ResidualAttentionBlock, tokens: Tensor, onto: Tensor) -> Tensor:

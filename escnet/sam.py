@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from escnet.config import EscNetConfig
 from escnet.prompts import Prompts
-from escnet.two_way import two_way_layer
+from escnet.two_way import OwnPatches, SharedPatches, two_way_layer
 
 
 def build_prompt_encoder(config: EscNetConfig) -> PromptEncoder:
@@ -96,14 +96,8 @@ class SamBlock(nn.Module):
         """
         output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         first = torch.cat([output_tokens.expand(len(sparse), -1, -1).to(sparse.dtype), sparse], dim=1)
-        tokens, keys = first, self._with_masks(image, dense, basis)
+        tokens, patches = first, SharedPatches(image, position, dense, basis)
         for layer in self.transformer.layers:
-            tokens, keys = two_way_layer(layer, tokens, keys, first, position)
-        return keys
-
-    def _with_masks(self, image: Tensor, dense: Tensor, basis: Tensor) -> Tensor:
-        """The image and, added to it, the dense embedding of each class: (B*k, n, E)."""
-        n_classes = len(dense) // len(image)
-        images = image.float().unsqueeze(1).expand(-1, n_classes, -1, -1).flatten(0, 1)  # (B*k, n, E)
-        with torch.autocast(image.device.type, enabled=False):
-            return torch.baddbmm(images, dense, basis.expand(len(dense), -1, -1))
+            tokens, found = two_way_layer(layer, tokens, patches, first)
+            patches = OwnPatches(found, position)
+        return patches.whole()

@@ -21,7 +21,7 @@ from schemas.vocabulary import Vocabulary
 Dtype = Literal["float32", "bfloat16", "float16"]
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_CPU_CHANNELS = 1024  # SAM channels of a chunk's classes together: what goes through the blocks stays in the cache
+_CPU_CHANNELS = 2048  # SAM channels of a chunk's classes together: what goes through the blocks stays in the cache
 # Maps (a class of a view of a picture) that go through the blocks at once on a GPU: enough to fill it, a few GiB. It
 # is a constant and not read from free memory, since the size of a product decides how its sums are rounded.
 _GPU_MAPS = 512

@@ -84,11 +84,21 @@ class LanguageAttention(nn.Module):
     def forward(self, x: Tensor, summary: LanguageSummary) -> Tensor:
         """(B, k, n, d) to (B, k, n, d)."""
         x = self.norm(x)
-        queries = F.elu(self.query(x).unflatten(-1, (self.n_heads, -1))) + 1  # (B, k, n, heads, d/heads), positive
-        attended = torch.einsum("...hi,hij->...hj", queries, summary.key_values)
-        total = torch.einsum("...hi,hi->...h", queries, summary.keys).clamp(min=1e-6)
-        x = x + self.project((attended / total.unsqueeze(-1)).flatten(-2))
+        queries = F.elu(self.query(x)) + 1  # (B, k, n, d), positive
+        total = (queries @ _columns(summary.keys)).clamp(min=1e-6)  # (B, k, n, heads)
+        weights = (queries.unflatten(-1, (self.n_heads, -1)) / total.unsqueeze(-1)).flatten(-2)
+        x = x + F.linear(weights, self._answers(summary), self.project.bias)
         return x + self.ffn(x)
+
+    def _answers(self, summary: LanguageSummary) -> Tensor:
+        """(d, d): the summary's values as `project` leaves them; products of matrices may be taken in any order."""
+        heads = self.project.weight.T.unflatten(0, (self.n_heads, -1))  # (heads, d/heads, d)
+        return (summary.key_values @ heads).flatten(0, 1).T
+
+
+def _columns(heads: Tensor) -> Tensor:
+    """(heads, d/heads) as a matrix (d, heads) that keeps the heads apart."""
+    return torch.block_diag(*heads).T
 
 
 class VisionLanguageFusion(nn.Module):

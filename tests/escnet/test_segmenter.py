@@ -157,7 +157,7 @@ def test_memory_grows_by_the_canvas_of_a_larger_vocabulary_and_no_more():
     assert growth_mib < 55
 
 
-@pytest.mark.parametrize(("n_entries", "chunk"), [(1, 1), (12, 12), (13, 7), (60, 12), (847, 12)])
+@pytest.mark.parametrize(("n_entries", "chunk"), [(1, 1), (25, 25), (26, 13), (60, 20), (847, 25)])
 def test_classes_are_spread_evenly_over_passes_that_fit_a_cpus_cache(network, n_entries, chunk):
     """Five views of a class have 5 * 16 SAM channels in the tiny network: 12 classes come to 960 of 1024."""
     assert Segmenter(network)._suitable_chunk(n_entries, n_views=5) == chunk
