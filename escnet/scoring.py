@@ -6,8 +6,9 @@ cells of 4 x 4 pixels, as 8-bit values.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,11 @@ from schemas.errors import PictureError
 CELL = 4  # pixels a side
 # Scores a tile holds (classes x pixels); a tile costs about five times its 4 bytes a score while it is judged.
 _TILE_SCORES = {"cpu": 2**19, "cuda": 2**24}  # one stays in a CPU cache, the other fills a GPU
+_SAMPLINGS_KEPT = 64  # of an axis of pictures of one size, a megabyte or so at most
 _TILE_STEP = 8  # tile sides are multiples of it: whole cells, and rows that fill vector registers
+_PINNED_PIXELS = (
+    2**21
+)  # of a picture whose copy the host does not wait for: it goes to memory that torch keeps for ever
 _LEAST_PROBABILITY = 1e-30  # so that logarithms are finite
 _OUT_OF_REACH = -1e30  # finite, so that differences of two stay numbers
 _LOG2_E = math.log2(math.e)
@@ -79,15 +84,37 @@ def score(canvas: Tensor, codes: np.ndarray, size_hw: tuple[int, int], config: M
     Raises:
         PictureError: a logit is NaN or infinite, as broken weights or an overflow in half precision give.
     """
-    if not torch.isfinite(canvas.sum()):
+    (segmentation,) = score_pictures([canvas], [codes], [size_hw], config)
+    return segmentation
+
+
+def score_pictures(
+    canvases: Sequence[Tensor], codes: Sequence[np.ndarray], sizes_hw: Sequence[tuple[int, int]], config: ModelConfig
+) -> list[Segmentation]:
+    """`score` for pictures on one device, for which the host waits twice, however many there are."""
+    if not torch.stack([canvas.sum() for canvas in canvases]).isfinite().all():
         raise PictureError("segment", "internal", "the model gave scores that are not finite")
-    (height, width), device = size_hw, canvas.device
-    cells_hw = (-(-height // CELL), -(-width // CELL))
+    judged = [_judge_picture(*each, config) for each in zip(canvases, codes, sizes_hw, strict=True)]
+    entropy_sums = torch.stack([entropy_sum for _, entropy_sum in judged]).tolist()  # comes after all other copies
+    return [
+        Segmentation(
+            size_hw, *(array.numpy() for array in arrays), entropy_mean=entropy_sum / (size_hw[0] * size_hw[1])
+        )
+        for (arrays, _), size_hw, entropy_sum in zip(judged, sizes_hw, entropy_sums, strict=True)
+    ]
+
+
+def _judge_picture(
+    canvas: Tensor, codes: np.ndarray, size_hw: tuple[int, int], config: ModelConfig
+) -> tuple[list[Tensor], Tensor]:
+    """The arrays of a segmentation, on their way to the host; and on the device the sum of the pixels' entropies."""
+    device = canvas.device
+    cells_hw = tuple(-(-side // CELL) for side in size_hw)
     winner = torch.empty(size_hw, dtype=torch.int32, device=device)
     runner_up = torch.empty(cells_hw, dtype=torch.int32, device=device)
     confidence, margin = (torch.empty(cells_hw, dtype=torch.uint8, device=device) for _ in range(2))
     entropy_sum = torch.zeros((), dtype=torch.float64, device=device)
-    code_of = torch.from_numpy(codes).to(device)
+    code_of = torch.from_numpy(codes).to(device, non_blocking=True)
     is_probable = config.canvas_holds == "probabilities"
     for y, x, values in _upsample(canvas, size_hw, 1.0 if is_probable else _LOG2_E / config.temperature):
         bits = values.clamp_(min=_LEAST_PROBABILITY).log2_() if is_probable else values
@@ -98,8 +125,9 @@ def score(canvas: Tensor, codes: np.ndarray, size_hw: tuple[int, int], config: M
         confidence[cells] = _quantise(tile.confidence)
         margin[cells] = _quantise(tile.margin)
         entropy_sum += tile.entropy.sum(dtype=torch.float64)
-    arrays = (array.cpu().numpy() for array in (winner, runner_up, confidence, margin))
-    return Segmentation(size_hw, *arrays, entropy_mean=entropy_sum.item() / (height * width))
+    goes_on = winner.numel() <= _PINNED_PIXELS
+    arrays = [array.to("cpu", non_blocking=goes_on) for array in (winner, runner_up, confidence, margin)]
+    return arrays, entropy_sum
 
 
 class _Axis(NamedTuple):
@@ -137,22 +165,44 @@ def _upsample(canvas: Tensor, size_hw: tuple[int, int], scale: float) -> Iterato
     tile_height = max(_TILE_STEP, math.isqrt(n_pixels // 2) // _TILE_STEP * _TILE_STEP)
     tile_width = max(_TILE_STEP, n_pixels // tile_height // _TILE_STEP * _TILE_STEP)
     height, width = size_hw
-    across = [(x, inputs, _mixing(part, canvas)) for x, inputs, part in _parts(_axis(width, canvas_width), tile_width)]
-    for y, inputs_y, part in _parts(_axis(height, canvas_height), tile_height):
+    across = _mixings(width, canvas_width, tile_width, canvas.device)
+    for y, inputs_y, lower, upper, weight in _pickings(height, canvas_height, tile_height, canvas.device):
         band = canvas[:, inputs_y] * scale  # brings together what the tiles beside each other need
-        lower, upper, down = (torch.from_numpy(table).to(canvas.device) for table in part)
         for x, inputs_x, mixing in across:
             tile = band[:, :, inputs_x] @ mixing
-            yield y, x, torch.lerp(tile.index_select(1, lower), tile.index_select(1, upper), down[:, None])
+            yield y, x, torch.lerp(tile.index_select(1, lower), tile.index_select(1, upper), weight)
 
 
-def _mixing(part: _Axis, canvas: Tensor) -> Tensor:
-    """The sampling as a matrix (inputs, outputs)."""
+@lru_cache(_SAMPLINGS_KEPT)
+def _pickings(
+    n_out: int, n_in: int, length: int, device: torch.device
+) -> list[tuple[slice, slice, Tensor, Tensor, Tensor]]:
+    """The parts of an axis for picking: outputs, inputs, and of every output its two inputs and the second's weight."""
+    parts = []
+    for outputs, inputs, part in _parts(_axis(n_out, n_in), length):
+        lower, upper, weight = (_sent(table, device) for table in part)
+        parts.append((outputs, inputs, lower, upper, weight[:, None]))
+    return parts
+
+
+@lru_cache(_SAMPLINGS_KEPT)
+def _mixings(n_out: int, n_in: int, length: int, device: torch.device) -> list[tuple[slice, slice, Tensor]]:
+    """The parts of an axis for products: outputs, inputs, and the sampling as a matrix (inputs, outputs)."""
+    return [
+        (outputs, inputs, _sent(_mixing(part), device)) for outputs, inputs, part in _parts(_axis(n_out, n_in), length)
+    ]
+
+
+def _mixing(part: _Axis) -> np.ndarray:
     outputs = np.arange(len(part.lower))
     mixing = np.zeros((part.upper[-1] + 1, len(outputs)), np.float32)
     np.add.at(mixing, (part.lower, outputs), 1 - part.weight)
     np.add.at(mixing, (part.upper, outputs), part.weight)  # the same element at the border
-    return torch.from_numpy(mixing).to(canvas.device)
+    return mixing
+
+
+def _sent(table: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(table).to(device, non_blocking=True)
 
 
 class _Tile(NamedTuple):

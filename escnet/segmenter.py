@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from escnet.base_config import N_VIEWS
 from escnet.base_network import ImageFeatures, Network
 from escnet.preselection import select_classes
-from escnet.scoring import Segmentation, score
+from escnet.scoring import Segmentation, score_pictures
 from escnet.text import CompiledVocabulary, Embed, compile_vocabulary
 from escnet.views import Prepared
 from schemas.errors import ModelError
@@ -109,10 +109,12 @@ class Segmenter:
 
     def _segment(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> list[Segmentation]:
         kept, canvases = self._canvases(group, vocabulary)
-        return [
-            score(canvas[: len(places)], vocabulary.codes[places], prepared.size_hw, self.network.config)
-            for places, canvas, prepared in zip(kept, canvases, group, strict=True)
-        ]
+        return score_pictures(
+            [canvas[: len(places)] for places, canvas in zip(kept, canvases, strict=True)],
+            [vocabulary.codes[places] for places in kept],
+            [prepared.size_hw for prepared in group],
+            self.network.config,
+        )
 
     def _canvases(self, group: Sequence[Prepared], vocabulary: CompiledVocabulary) -> tuple[list[np.ndarray], Tensor]:
         """The places in the vocabulary that each picture is judged by, ascending, and its merged logits for these.
@@ -144,7 +146,8 @@ class Segmenter:
         correlation = self.network.correlate(image, vocabulary.text).unflatten(0, (n_pictures, -1))
         kept = select_classes(correlation, self.network.clip.logit_scale, self.preselect)
         classes = pad_sequence(kept, batch_first=True)  # the first class of all behind the last of a picture
-        return [places.cpu().numpy() for places in kept], classes.repeat_interleave(correlation.shape[1], dim=0)
+        places = [row[: len(each)] for row, each in zip(classes.cpu().numpy(), kept, strict=True)]
+        return places, classes.repeat_interleave(correlation.shape[1], dim=0)
 
     def _suitable_chunk(self, n_entries: int, n_views: int) -> int:
         """Classes at a time, spread evenly over the fewest passes that the limit allows."""

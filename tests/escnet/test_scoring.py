@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from escnet import scoring
-from escnet.scoring import per_pixel, score
+from escnet.scoring import per_pixel, score, score_pictures
 from schemas.errors import PictureError
 from tests.escnet.tiny import tiny_config
 
@@ -84,6 +85,47 @@ def test_where_tiles_are_cut_changes_no_byte(monkeypatch):
         for name in ("winner", "runner_up", "confidence", "margin"):
             np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name))
         assert cut.entropy_mean == pytest.approx(whole.entropy_mean, rel=1e-8)
+
+
+def several(n_pictures, device="cpu"):
+    """Canvases, codes and sizes of pictures, of which no two are alike."""
+    canvases = [random_canvas(3 + k, seed=k).to(device) for k in range(n_pictures)]
+    return canvases, [some_codes(3 + k) for k in range(n_pictures)], [(60 + 9 * k, 41) for k in range(n_pictures)]
+
+
+def test_pictures_are_judged_together_as_each_is_alone():
+    for found, *each in zip(score_pictures(*several(3), tiny_config()), *several(3), strict=True):
+        alone = score(*each, tiny_config())
+        for name in ("winner", "runner_up", "confidence", "margin"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
+        assert (found.size_hw, found.entropy_mean) == (alone.size_hw, alone.entropy_mean)
+
+
+@pytest.mark.parametrize("broken", [0, 2])
+def test_one_picture_without_finite_scores_fails_all(broken):
+    canvases, *rest = several(3)
+    canvases[broken][1, 5, 5] = torch.inf
+    with pytest.raises(PictureError, match="not finite"):
+        score_pictures(canvases, *rest, tiny_config())
+
+
+def waits(n_pictures):
+    """How often the host waits for the GPU."""
+    pictures = several(n_pictures, "cuda")
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            score_pictures(*pictures, tiny_config())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("called a synchronizing CUDA operation" in str(each.message) for each in caught)
+
+
+@pytest.mark.gpu
+def test_the_host_waits_for_a_gpu_as_often_for_many_pictures_as_for_one():
+    assert waits(1) == waits(6) == 2
 
 
 def test_ties_go_to_the_first_entry():
