@@ -34,7 +34,7 @@ from pipeline.protocols import PROTOCOLS, Protocol
 from pipeline.storage import StorageOptions
 from schemas.errors import InputError, ModelError, PictureError
 from schemas.job import LabelOptions, ModelRecord
-from schemas.manifest import ManifestRow
+from schemas.manifest import ManifestRow, public_uri
 
 MOST_PICTURES = 1000  # more say nothing new of a single number; evenly spread over the output
 
@@ -102,6 +102,11 @@ def calibrate(
     with Progress(len(rows)) as progress:
         fit = TemperatureFit(resolved.config)
         n_fitted = pictures.visit(rows[::2], fit.add, progress)
+        if n_fitted == 0:
+            raise InputError(
+                f"{public_uri(output)}: none of the {pictures.n_unreadable:,} pictures to fit by can be read as the "
+                "job read them; see `escnet status` for why rows failed, and put pictures back where they were"
+            )
         old = resolved.config
         new = old.model_copy(update={"temperature": fit.best(truth.name)})
         errors = _Errors(pictures.class_ids, (old, new))

@@ -137,3 +137,12 @@ def test_what_is_taken_over_is_an_override_file(world, old, tmp_path):
     world.annotate(tmp_path / "new", update=str(old))
     there = [pq.ParquetFile(path).schema_arrow for path in sorted((tmp_path / "new" / "overrides").iterdir())]
     assert there == [pq.ParquetFile(path).schema_arrow for path in sorted((old / "overrides").iterdir())]
+
+
+def test_corrections_go_to_object_storage_and_back(world, old, tmp_path, s3):
+    world.annotate(s3.uri("new"), update=str(old))
+    keys = s3.keys()
+    names = [key.removeprefix("new/overrides/") for key in keys if key.startswith("new/overrides/")]
+    assert {name: s3.get(f"new/overrides/{name}") for name in names} == files(old)
+    world.annotate(tmp_path / "third", update=s3.uri("new"))
+    assert files(tmp_path / "third") == files(old)

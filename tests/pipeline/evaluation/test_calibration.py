@@ -1,6 +1,7 @@
 """The temperature fitted on labelled pictures: found again where it was made wrong, and written as a checkpoint."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,17 @@ def test_a_wrong_temperature_is_put_right_and_written_as_a_new_checkpoint():
     assert lines[0] == "Temperature fitted on 4 pictures, calibration error measured on 4 others:"
     assert lines[2].split()[:2] == ["temperature", "4.0000"]
     assert "1 picture could not be read and took no part." in lines
+
+
+@pytest.mark.usefixtures("inside")
+def test_pictures_that_cannot_be_read_any_more_are_said_to_be_it(tmp_path, monkeypatch):
+    shutil.copytree("out", tmp_path / "out")
+    shutil.copytree("masks", tmp_path / "masks")
+    shutil.copy("hot.safetensors", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="out: none of the 5 pictures to fit by can be read as the job read them"):
+        calibrate("out", "masks", "cool.safetensors", model="hot.safetensors")
+    assert not Path("cool.safetensors").exists()
 
 
 def error_of_labels(preselect) -> float:
