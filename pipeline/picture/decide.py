@@ -17,6 +17,7 @@ CELL = 4  # pixels a side of the cells on which confidence and margin are kept
 N_LEVELS = 256  # of the 8-bit confidence and margin; level 255 is 1.0
 
 _BAND_PIXELS = 2**20  # worked on at a time, so that a large picture needs no large tables beside its mask
+_LEAST_EVEN = 0.67  # of the cells, if picking the others out is to be worth it
 
 
 class Undecided(Protocol):
@@ -141,12 +142,36 @@ def _histograms(mask: np.ndarray, undecided: Undecided, vocabulary: Vocabulary) 
     first_bin[labels] = np.arange(len(labels)) * N_LEVELS
     counts = np.zeros((2, len(labels) * N_LEVELS), np.int64)
     for rows, *levels in _bands(undecided):
-        first = first_bin.take(mask[rows])
-        for of_one, level in zip(counts, levels, strict=True):
-            of_one += np.bincount((first + level).ravel(), minlength=len(of_one))
+        for n_each, part, its_levels in _counted(mask[rows], levels):
+            first = first_bin.take(part)
+            for of_one, level in zip(counts, its_levels, strict=True):
+                of_one += n_each * np.bincount((first + level).ravel(), minlength=len(of_one))
     by_label = counts.reshape(2, len(labels), N_LEVELS).swapaxes(0, 1)[:-1]
     is_present = by_label[:, 0].any(axis=1)
     return labels[:-1][is_present], by_label[is_present]
+
+
+def _counted(mask: np.ndarray, levels: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray, list[np.ndarray]]]:
+    """How many pixels each of some stands for, their labels and levels: one for its cell if that has one label."""
+    is_even = _even_cells(mask)
+    if is_even.mean() < _LEAST_EVEN:
+        yield 1, mask, levels
+        return
+    corners = (slice(None, None, CELL), slice(None, None, CELL))
+    yield CELL**2, mask[corners][is_even], [level[corners][is_even] for level in levels]
+    others = ~_to_pixels(is_even, mask.shape)
+    yield 1, mask[others], [level[others] for level in levels]
+
+
+def _even_cells(mask: np.ndarray) -> np.ndarray:
+    """(ceil(H/4), ceil(W/4)) bool: the cell has 16 pixels, all of one label."""
+    height, width = (side // CELL for side in mask.shape)
+    whole = mask[: CELL * height, : CELL * width]
+    first = whole[::CELL, ::CELL].repeat(CELL, axis=1)[:, None]
+    is_first = (whole.reshape(height, CELL, CELL * width) == first).all(axis=1)
+    is_even = np.zeros((-(-mask.shape[0] // CELL), -(-mask.shape[1] // CELL)), bool)
+    is_even[:height, :width] = is_first.view(np.uint32) == 0x01010101  # four of them at once
+    return is_even
 
 
 def _class_stats(labels: np.ndarray, counts: np.ndarray, n_pixels: int, vocabulary: Vocabulary) -> list[dict[str, Any]]:

@@ -24,12 +24,15 @@ def undecided(winner: list, confidence: list, margin: list | None = None) -> Sim
     )
 
 
-def random_picture(seed: int, codes: list[int], height: int, width: int) -> SimpleNamespace:
+def random_picture(seed: int, codes: list[int], height: int, width: int, block: int = 1) -> SimpleNamespace:
+    """Winners by chance, the same in every square of `block` pixels a side."""
     random = np.random.default_rng(seed)
     cells = (-(-height // 4), -(-width // 4))
     confidence = random.integers(0, 256, cells)
     margin = random.integers(0, confidence + 1)
-    return undecided(random.choice(codes, (height, width)), confidence, margin)
+    blocks = random.choice(codes, (-(-height // block), -(-width // block)))
+    winner = blocks.repeat(block, axis=0)[:height].repeat(block, axis=1)[:, :width]
+    return undecided(winner, confidence, margin)
 
 
 def test_a_pixel_is_decided_by_its_own_winner_and_its_cell():
@@ -107,14 +110,15 @@ def test_picture_without_a_labelled_pixel_has_no_means():
     assert decision.ignored_fraction == 1.0
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 500), (500, 1), (49, 50), (63, 61)])
-def test_any_size_agrees_with_pixel_by_pixel(height: int, width: int):
+@pytest.mark.parametrize("block", [1, 4, 30])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 500), (500, 1), (49, 50), (63, 61), (64, 128)])
+def test_any_size_agrees_with_pixel_by_pixel(height: int, width: int, block: int):
     words = vocabulary(
         {"id": 0, "min_confidence": 0.4},
         {"id": 300, "min_margin": 0.3},
         distractors=({"prompts": ["sky"], "becomes": 300}, {"prompts": ["haze"]}),
     )
-    picture = random_picture(height, [0, 300, -1, -2], height, width)
+    picture = random_picture(height, [0, 300, -1, -2], height, width, block)
     decision = decide(picture, words)
     expected = np.full((height, width), 65535)
     levels: dict[int, list[int]] = {}
@@ -137,9 +141,10 @@ def test_any_size_agrees_with_pixel_by_pixel(height: int, width: int):
         assert (row["confidence_p10"], row["confidence_p90"]) == (p10 / 255, p90 / 255)
 
 
-def test_picture_of_many_bands_is_decided_as_its_parts_are(monkeypatch):
+@pytest.mark.parametrize("block", [1, 30])
+def test_picture_of_many_bands_is_decided_as_its_parts_are(monkeypatch, block):
     words = vocabulary({"id": 0, "min_confidence": 0.4}, {"id": 1, "min_margin": 0.3})
-    picture = random_picture(1, [0, 1], 61, 50)
+    picture = random_picture(1, [0, 1], 61, 50, block)
     whole = decide(picture, words)
     monkeypatch.setattr("pipeline.picture.decide._BAND_PIXELS", 500)
     in_bands = decide(picture, words)
