@@ -137,14 +137,15 @@ def test_presets_hold_open_clips_own_configurations(name):
     assert config.clip == open_clip.get_model_config(config.clip_arch)
 
 
-def test_every_preset_has_a_24_by_24_grid_and_all_but_the_small_one_the_papers_four_blocks():
-    configs = [preset_config(name) for name in PRESET_NAMES]
-    assert {config.grid_hw for config in configs} == {(24, 24)}
-    assert [config.n_blocks for config in configs if isinstance(config, EscNetConfig)] == [4, 4, 2]
+def test_the_papers_presets_have_its_grid_and_its_four_blocks():
+    configs = {name: preset_config(name) for name in PRESET_NAMES}
+    assert {name for name, config in configs.items() if config.grid_hw != (24, 24)} == {"escnet-small"}
+    blocks = {name: config.n_blocks for name, config in configs.items() if isinstance(config, EscNetConfig)}
+    assert blocks == {"escnet-b16": 4, "escnet-l14": 4, "escnet-small": 3, "escnet-nano": 2}
 
 
 def test_unknown_preset_names_those_that_exist():
-    with pytest.raises(ModelError, match=r"escnet-huge.*escnet-b16, escnet-l14, escnet-nano"):
+    with pytest.raises(ModelError, match=r"escnet-huge.*escnet-b16, escnet-l14, escnet-small, escnet-nano"):
         preset_config("escnet-huge")
 
 
