@@ -1,6 +1,11 @@
-"""Corrections by people that an update takes over: those of pictures that did not change, in classes that did not."""
+"""Corrections by people that an update takes over: those of pictures that did not change, in classes that did not.
 
-from collections.abc import Mapping
+Of several corrections of a picture the latest counts. Where that one no longer holds, none before it is taken over
+either: a person has put it aside.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -17,7 +22,7 @@ from schemas.manifest import row_identity
 from schemas.vocabulary import Vocabulary
 
 _Key = tuple[str, str]  # vocabulary, image_id
-_SMALL_COLUMNS = ["vocabulary", "image_id", "classes"]
+_SMALL_COLUMNS = ["vocabulary", "image_id", "classes", "time"]
 
 
 class TakenCorrections(NamedTuple):
@@ -47,15 +52,26 @@ def take_over_corrections(
         return NO_CORRECTIONS
     job = existing_job(old, storage)
     before = vocabularies_as_used(job, old, storage)
-    comparable = {name for name in before.keys() & vocabularies.keys() if _alike(before[name], vocabularies[name])}
-    wanted: set[_Key] = set()
-    for name in names:
-        table = read_override_file(old, name, storage, _SMALL_COLUMNS)
-        wanted |= {_key(row) for row in table.to_pylist() if row["vocabulary"] in comparable}
+    comparable = {name: now for name, now in vocabularies.items() if name in before and _alike(before[name], now)}
+    wanted = _whose_latest_holds(old, names, comparable, storage)
     unchanged = _identities(wanted, old, job.manifest, storage) & _identities(wanted, output, plan, storage)
     keys = {key for key, _ in unchanged}
     taken = [_copy(old, output, name, keys, vocabularies, storage) for name in names]
     return TakenCorrections(sum(each.n_taken for each in taken), sum(each.n_left for each in taken))
+
+
+def _whose_latest_holds(
+    old: str, names: Sequence[str], vocabularies: Mapping[str, Vocabulary], storage: StorageOptions
+) -> set[_Key]:
+    """The pictures whose latest correction says in these vocabularies what it said."""
+    latest: dict[_Key, tuple[datetime, str, int, bool]] = {}  # the order is that of `Overrides`
+    for name in names:
+        for k, row in enumerate(read_override_file(old, name, storage, _SMALL_COLUMNS).to_pylist()):
+            if row["vocabulary"] in vocabularies:
+                holds = _means_the_same(row, vocabularies[row["vocabulary"]])
+                found = (row["time"], name, k, holds)
+                latest[_key(row)] = max(latest.get(_key(row), found), found)
+    return {key for key, (*_, holds) in latest.items() if holds}
 
 
 def _copy(
