@@ -7,7 +7,7 @@ its window while the first holds the model, so that the model does not wait betw
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -118,7 +118,7 @@ class ShardRunner:
         kept = self._kept(ref)
         with self._counting(ref):
             labels = self._label(work, {**given, **kept})
-        return self._publish(order, work, labels, [label for i, label in enumerate(labels) if i not in kept])
+        return self._publish(order, work, labels, kept)
 
     def try_pictures(self, ref: ShardRef, positions: Sequence[int]) -> None:
         """Work on some pictures of a shard and publish nothing: does the process live through it?"""
@@ -171,9 +171,11 @@ class ShardRunner:
     def _label_uri(self, ref: ShardRef) -> str:
         return join(self._output, f"{LABELS_FOLDER}/{ref.shard_id}.parquet")
 
-    def _publish(self, order: ShardOrder, work: _Work, labels: list[LabelRow], done_now: list[LabelRow]) -> ShardResult:
+    def _publish(self, order: ShardOrder, work: _Work, labels: list[LabelRow], kept: Collection[int]) -> ShardResult:
         ref, watch = order.ref, work.watch
-        is_refused = order.withhold != "none" and self._read_before.is_refused_now(work.rows, labels)
+        done = [(work.rows[i], label) for i, label in enumerate(labels) if i not in kept]
+        done_now = [label for _, label in done]
+        is_refused = order.withhold != "none" and self._read_before.is_refused_now(done)
         is_kept_back = is_refused or is_withheld(order, totals_of(done_now))
         if not is_kept_back:
             with watch.stage("write"):
@@ -212,9 +214,7 @@ class ShardRunner:
     def _reading(self, row: ManifestRow, given: LabelRow | None, watch: Stopwatch) -> Future:
         """The future of a prepared picture, a PictureError, or the label that stands already."""
         if given is not None:
-            ready: Future = Future()
-            ready.set_result(given)
-            return ready
+            return _finished(given)
         read = partial(
             read_picture,
             row=row,

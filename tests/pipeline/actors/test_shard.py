@@ -226,6 +226,19 @@ def test_pictures_that_are_forbidden_while_others_are_not_are_failed_rows(tmp_pa
     assert [row["error_kind"] for row in read(tmp_path, ref)] == ["forbidden", "forbidden"]
 
 
+def test_a_web_server_that_refuses_is_judged_by_what_it_gave_itself(tmp_path, monkeypatch):
+    bucket = Bucket(monkeypatch)
+    rows = [ManifestRow(name, f"https://{name}.org/1") for name in "abc"]
+    shards = cut_shards([rows], ("words",), 1, lambda r, _: f"id{r[0].image_id}")
+    first, second, third = read_plan(write_plan(shards, str(tmp_path), STORAGE), str(tmp_path), STORAGE)
+    one = runner(tmp_path, LightOrDark())
+    assert not one.run(ShardOrder(first, "refused")).is_withheld
+    bucket.refused |= {"https://a.org/1", "https://b.org/1"}  # one is rude to everybody who asks again
+    assert not one.run(ShardOrder(second, "refused")).is_withheld
+    assert not one.run(ShardOrder(third, "refused")).is_withheld
+    assert [read(tmp_path, ref)[0]["error_kind"] for ref in (first, second, third)] == [None, "forbidden", None]
+
+
 def test_a_shard_with_one_label_is_not_withheld_for_its_failures(tmp_path):
     (ref,) = planned(tmp_path, [b"no picture", png(1)])
     assert not runner(tmp_path, LightOrDark()).run(ShardOrder(ref, "failed")).is_withheld
@@ -390,6 +403,17 @@ def test_rows_done_again_that_storage_does_not_give_are_withheld_though_others_a
     again = runner(tmp_path, LightOrDark(), redo_kinds=frozenset({"out_of_memory"}))
     assert again.run(ShardOrder(ref, "unreadable")).is_withheld
     assert read(tmp_path, ref)[1]["error_kind"] == "out_of_memory"
+
+
+def test_rows_that_stand_already_are_not_what_storage_gave_before(tmp_path, monkeypatch):
+    """One was labelled in an earlier run and may have been closed since; of three others two can be read."""
+    bucket = Bucket(monkeypatch, "s3://b/b", "s3://b/c", "s3://b/d")
+    (ref,) = in_bucket(tmp_path, "b", "c", "d", "a", shard_size=4)
+    runner(tmp_path, LightOrDark()).run(ShardOrder(ref))
+    bucket.refused = {"s3://b/a", "s3://b/d"}
+    result = runner(tmp_path, LightOrDark(), redo_kinds=frozenset({"forbidden"})).run(ShardOrder(ref, "refused"))
+    assert (result.is_withheld, result.counts) == (False, Counts(2, 1))
+    assert [row["error_kind"] for row in read(tmp_path, ref)] == [None, None, "forbidden", None]
 
 
 def test_memory_that_torch_does_not_get_on_a_cpu_is_called_so(tmp_path):
