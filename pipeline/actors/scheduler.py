@@ -17,12 +17,11 @@ from pipeline.actors.placement import Placement, waiting_line
 from pipeline.actors.probe import Probe
 from pipeline.actors.reports import Reports
 from pipeline.actors.shard_work import ShardWork
-from pipeline.actors.worker import Worker, actor_class, cause, give_up_if, most_unseen_deaths, n_restarts
+from pipeline.actors.worker import Worker, actor_class, cause, check_loading, give_up_if, n_restarts
 from pipeline.progress import Progress
 from schemas.job import ShardRef
 
 MAX_DEATHS_WITHOUT_LABEL = 60  # five pictures that end their process cost as many
-MAX_TRIES = 3  # a model whose actor died this often is not tried again
 POLL_S = 0.5
 ASK_AGAIN_AFTER_S = 2.0  # an actor that is being restarted elsewhere cannot answer yet
 SAY_WAITING_AFTER_S = 5.0
@@ -175,7 +174,8 @@ class _Crew:
                 yield from self._finish(worker, worker.at_hand.pop(call), result)
             else:
                 del self._warm_ups[call]
-                worker.is_placed, worker.is_ready, worker.n_deaths_loading = True, True, 0
+                worker.is_placed = worker.is_ready = worker.has_loaded = True
+                worker.n_deaths_loading = 0
                 worker.n_restarts = n_restarts(self._ray, worker.actor)
                 self._on_ready(worker.number, result)
 
@@ -190,7 +190,8 @@ class _Crew:
         else:
             self._probe.pass_()
             self._finished += result.counts
-            self._say_halved(result.n_halved)
+            if result.n_halved:
+                self._say_once("a batch did not fit into GPU memory: such batches are cut smaller from now on")
             yield replace(result, actor=worker.number)
         self._release()
 
@@ -207,13 +208,12 @@ class _Crew:
             self._blame(worker, works)
         elif not worker.is_ready:
             worker.n_deaths_loading += is_dead or worker.is_placed
-            n_unseen = n_restarts(self._ray, worker.actor) - worker.n_restarts  # it may die before it answers at all
-            self._check_loading(max(worker.n_deaths_loading, n_unseen), error)
+            check_loading(self._ray, [worker], self._workers, error)
         if worker.is_placed and not worker.is_ended:
             self._progress.say("a worker process died; what it had at hand is done again")
         self._go_on_with(works)
         fresh = Worker(worker.number, worker.actor, warm_up_at=time.monotonic() + ASK_AGAIN_AFTER_S)
-        fresh.n_deaths_loading = worker.n_deaths_loading
+        fresh.has_loaded, fresh.n_deaths_loading = worker.has_loaded, worker.n_deaths_loading
         fresh.n_restarts = worker.n_restarts + worker.is_ready  # this death was not at loading
         self._workers[worker.number] = fresh
         self._cold.add(fresh)
@@ -232,12 +232,7 @@ class _Crew:
         """Processes that die before they answer at all make no call fail: Ray's count of restarts tells of them."""
         if time.monotonic() >= self._count_unborn_at:
             self._count_unborn_at = time.monotonic() + ASK_AGAIN_AFTER_S
-            self._check_loading(most_unseen_deaths(self._ray, self._workers))
-
-    def _check_loading(self, n_deaths: int, error: Exception | None = None) -> None:
-        """A worker that cannot load the model ends the job, unless others could: it may well be the worker's node."""
-        if not any(worker.is_ready for worker in self._workers):
-            give_up_if(n_deaths >= MAX_TRIES, n_deaths, "loading the model", error)
+            check_loading(self._ray, self._workers, self._workers)
 
     def _blame(self, worker: Worker, works: list[ShardWork]) -> None:
         stuck = worker.report.stuck if worker.is_ended else None
@@ -249,12 +244,8 @@ class _Crew:
                 work.died("timeout" if worker.is_ended else "killed", was_alone=len(works) == 1)
             elif stuck.shard_id == work.ref.shard_id:
                 work.died("timeout", was_alone=True, stuck=stuck.positions)
-            if work.is_hopeless:
-                give_up_if(
-                    True,
-                    work.n_deaths,
-                    f"shard {work.ref.shard_id}, and none of its pictures, or too many, do it alone",
-                )
+            doing = f"shard {work.ref.shard_id}, and none of its pictures, or too many, do it alone"
+            give_up_if(work.is_hopeless, work.n_deaths, doing)
 
     def _go_on_with(self, works: list[ShardWork]) -> None:
         """Next of all; a search that has just begun or ended is told of."""
@@ -297,10 +288,6 @@ class _Crew:
         if line not in self._said:
             self._said.add(line)
             self._progress.say(line)
-
-    def _say_halved(self, n_halved: int) -> None:
-        if n_halved:
-            self._say_once("a batch did not fit into GPU memory: such batches are cut smaller from now on")
 
     def _say_waiting(self) -> None:
         """Never wait in silence for what the cluster cannot give."""

@@ -13,6 +13,7 @@ from pipeline.actors.shard_work import ShardWork
 from schemas.errors import EscnetError, JobFailedError
 
 COUNTED_AT_ONCE = 100  # actors whose restarts are asked for
+MAX_TRIES = 3  # a model whose actor died this often is not tried again
 
 
 @dataclass(eq=False)
@@ -29,6 +30,7 @@ class Worker:
     report: RunnerReport = field(default_factory=RunnerReport)
     is_ended: bool = False  # by the driver, since the model was stuck
     is_gone: bool = False  # this life is over
+    has_loaded: bool = False  # its model, in this life or an earlier one
     n_deaths_loading: int = 0  # in a row, over several lives
     n_restarts: int = 0  # Ray's count of them when its model was last ready
 
@@ -70,11 +72,31 @@ def why_not_created(error: Exception) -> str:
     return said.splitlines()[-1].strip() if "creation" in said.partition("\n")[0].lower() else ""
 
 
-def most_unseen_deaths(ray: Any, workers: Iterable[Worker]) -> int:
-    """How often the worst of the workers that are not ready died since its model was; of many, some are asked for."""
-    waiting = [worker for worker in workers if not worker.is_ready]
+def check_loading(
+    ray: Any, suspects: Iterable[Worker], workers: Iterable[Worker], error: Exception | None = None
+) -> None:
+    """Has one of the suspects died too often as it loaded the model? Of many, some are looked at.
+
+    That ends the job unless another of the workers can load it: it may well be the node. One that could may be
+    starting anew just now, since a picture ended it.
+
+    Raises:
+        JobFailedError: it has, and none can.
+    """
+    waiting = [worker for worker in suspects if not worker.is_ready]
     some = random.sample(waiting, min(len(waiting), COUNTED_AT_ONCE))
-    return max((n_restarts(ray, worker.actor) - worker.n_restarts for worker in some), default=0)
+    n_deaths = max((_n_deaths_at_loading(ray, worker) for worker in some), default=0)
+    if n_deaths >= MAX_TRIES:
+        give_up_if(not any(_can_load(ray, worker) for worker in workers), n_deaths, "loading the model", error)
+
+
+def _can_load(ray: Any, worker: Worker) -> bool:
+    return worker.is_ready or (worker.has_loaded and _n_deaths_at_loading(ray, worker) < MAX_TRIES)
+
+
+def _n_deaths_at_loading(ray: Any, worker: Worker) -> int:
+    """Those that calls told of, or that Ray counted: it may die before it answers at all."""
+    return max(worker.n_deaths_loading, n_restarts(ray, worker.actor) - worker.n_restarts)
 
 
 def give_up_if(is_hopeless: bool, n_deaths: int, doing: str, error: Exception | None = None) -> None:
