@@ -149,7 +149,19 @@ def shard_result(shard_id: str, n_rows: int):
     classes = {k: {"name": f"thing {k}", "pixels": 1000, "pictures": 9} for k in range(CLASSES)}
     totals = ShardTotals(n_rows, n_rows, {}, n_rows * 307_200, 0, classes)
     timings = ShardTimings(dict.fromkeys(STAGES, 1.0), 1.0, dict.fromkeys(WAITS, 0.1), n_rows, n_rows, n_rows, 9, 9)
-    return ShardResult(shard_id, totals, Counts(n_rows, 0), False, "", 0, timings, "things", 0, 0.8)
+    return ShardResult(
+        shard_id,
+        totals,
+        Counts(n_rows, 0),
+        is_withheld=False,
+        is_refused=False,
+        last_error="",
+        n_halved=0,
+        timings=timings,
+        vocabulary="things",
+        n_empty=0,
+        confidence_mean=0.8,
+    )
 
 
 def measure_loop(n_workers: int, n_rows: int, seconds: float) -> dict:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.evaluation.ground_truth import read_mask
+from pipeline.picture.mask_file import read_mask
 from tests.e2e.command import digests
 
 pytestmark = pytest.mark.gpu

@@ -159,7 +159,7 @@ def test_memory_grows_by_the_canvas_of_a_larger_vocabulary_and_no_more():
 
 @pytest.mark.parametrize(("n_entries", "chunk"), [(1, 1), (25, 25), (26, 13), (60, 20), (847, 25)])
 def test_classes_are_spread_evenly_over_passes_that_fit_a_cpus_cache(network, n_entries, chunk):
-    """Five views of a class have 5 * 16 SAM channels in the tiny network: 12 classes come to 960 of 1024."""
+    """Five views of a class have 5 * 16 SAM channels in the tiny network: 25 classes come to 2000 of 2048."""
     assert Segmenter(network)._suitable_chunk(n_entries, n_views=5) == chunk
 
 
