@@ -76,7 +76,7 @@ class LiteralS3FileSystem(S3FileSystem):
         async def read() -> bytes:
             answer = await self._call_s3("get_object", Bucket=bucket, Key=key, **limits)
             try:
-                if answer["ContentLength"] > max_bytes:
+                if answer.get("ContentLength", 0) > max_bytes:  # some gateways do not say how much is to come
                     raise TooManyBytesError
                 return await answer["Body"].read()
             finally:

@@ -502,6 +502,20 @@ def test_no_more_is_read_than_is_taken(request, tmp_path, kind):
     assert classify(error) == "not_found"
 
 
+def test_a_gateway_that_does_not_say_how_much_is_to_come_is_read(s3, monkeypatch):
+    uri = s3.put("a", b"0123456789")
+    system = locate(uri, OPTIONS).fs
+    call_s3 = system._call_s3
+
+    async def call(*args, **kwargs):
+        answer = await call_s3(*args, **kwargs)
+        del answer["ContentLength"]
+        return answer
+
+    monkeypatch.setattr(system, "_call_s3", call)
+    assert read_bytes(uri, OPTIONS, max_bytes=10) == b"0123456789"
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(404, "not_found"), (410, "not_found"), (401, "forbidden"), (403, "forbidden"), (500, "storage")],
