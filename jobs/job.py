@@ -51,6 +51,7 @@ def list_(dashboard: str | None) -> None:
     """The jobs of a cluster that were submitted so, the newest first, with Ray's word for how they stand."""
     from pipeline.cluster.client import connect
     from pipeline.cluster.watching import list_jobs
+    from schemas.quantities import counted
 
     address = _known_address(dashboard, None)
     jobs, n_others = list_jobs(connect(address), address)
@@ -59,7 +60,7 @@ def list_(dashboard: str | None) -> None:
         begun = "-" if each.started is None else time.strftime(_TIME, time.localtime(each.started))
         click.echo(f"{each.submission_id:{width}}  {each.status:9}  {begun:19}  {each.command:8}  {each.output}")
     others = f"; {n_others:,} others, not by `escnet job submit`" if n_others else ""
-    click.echo(f"{len(jobs):,} jobs on {address}{others}")
+    click.echo(f"{counted(len(jobs), 'job')} on {address}{others}")
 
 
 @job.command()

@@ -40,8 +40,9 @@ def list_models() -> None:
     for name in PRESET_NAMES:
         side = preset_config(name).image_size
         card = f"in the box; docs/{name}.md says what they are for"
-        made_by = "`escnet model import`, see docs/models.md" if name.startswith("cat-seg") else "`escnet train`"
-        weights = card if bundled_weights(name) else f"none: {made_by} makes them"
+        made_by = "`escnet model import` reads its authors', see docs/models.md"
+        made_by = made_by if name.startswith("cat-seg") else "`escnet train` makes them"
+        weights = card if bundled_weights(name) else f"none: {made_by}"
         click.echo(f"{name:<14}{_millions(PRESET_PARAMETERS[name]):>12}{f'{side} x {side}':>12}   {weights}")
 
 

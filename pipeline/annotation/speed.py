@@ -12,7 +12,7 @@ _ADVICE = {
     "decode": "decoding pictures: more CPU cores for each actor, or smaller pictures",
     "prepare": "resizing pictures: more CPU cores for each actor, or smaller pictures",
     "encoding": f"encoding labels: {_BEHIND}",
-    "cores": "decoding, encoding or other programs on the cores that the models need: fewer actors than cores",
+    "cores": "decoding, encoding or other programs on the cores that the models need: leave cores without an actor",
     "shards": "actors without a shard: a smaller --shard-size, or more pictures at once",
 }
 

@@ -43,7 +43,7 @@ class Folder:
         elif there != record:
             differing = sorted(key for key in {*there, *record} if there.get(key) != record.get(key))
             raise OutputError(
-                f"{public_uri(uri)}: holds another export (another {', '.join(differing)}); "
+                f"{public_uri(uri)}: holds another export, which differs in {', '.join(differing)}; "
                 "choose an empty or new folder for --output"
             )
 

@@ -15,6 +15,7 @@ from pipeline.report.findings import figures, findings
 from pipeline.report.scores import MeasuredScores
 from pipeline.report.survey import Survey
 from schemas.manifest import public_uri
+from schemas.quantities import counted
 
 _SCRIPTS = ("draw.js", "view.js", "page.js")
 _SHEET_NAMES = {
@@ -90,7 +91,7 @@ def _json_in_html(data: Any) -> Markup:
 
 def _lead(labels: LabelledOutput, found: Survey) -> str:
     names = ", ".join(found.words)
-    return f"{found.totals.labelled:,} pictures, labelled with the words of {names} by {labels.job.model.name}."
+    return f"{found.totals.labelled:,} pictures, labelled with the vocabulary {names} by {labels.job.model.name}."
 
 
 def _classes_note(found: Survey) -> str:
@@ -115,7 +116,13 @@ def _made(labels: LabelledOutput) -> list[tuple[str, str]]:
     rows += [("Vocabulary", f"{name}, fingerprint {value}") for name, value in job.vocabularies.items()]
     rows.append(("Sources", ", ".join(map(public_uri, job.sources))))
     manifest = job.manifest
-    rows.append(("Manifest", f"{manifest.n_rows:,} pictures in {manifest.n_shards:,} shards, digest {manifest.digest}"))
+    rows.append(
+        (
+            "Manifest",
+    pictures, shards = counted(manifest.n_rows, "picture"), counted(manifest.n_shards, "shard")
+    rows.append(("Manifest", f"{pictures} in {shards}, digest {manifest.digest}"))
+        )
+    )
     if job.update_of is not None:
         rows.append(("Update of", public_uri(job.update_of)))
     rows += [(name.replace("_", " ").capitalize(), str(value)) for name, value in job.options.model_dump().items()]

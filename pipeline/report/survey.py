@@ -20,6 +20,7 @@ from pipeline.progress import Progress
 from pipeline.report.candidates import Candidates, ClassKey
 from schemas.job import ShardRef
 from schemas.labels import FAILED, LABELLED, ShardTotals
+from schemas.quantities import counted
 from schemas.vocabulary import Distractor, Vocabulary
 
 N_BINS = 100  # of confidence; the threshold moves in the same steps
@@ -122,7 +123,7 @@ def survey(labels: LabelledOutput, n_shards: int, n_pictures: int) -> Survey:
     found = Survey(ShardTotals(), words, 0, defaultdict(list), [], Candidates(n_pictures))
     sampled = {ref.shard_id for ref in spread(labels.done, n_shards)}
     with Progress(sum(ref.n_rows for ref in labels.done)) as progress:
-        progress.say(f"reading the footers of {len(labels.done):,} label files")
+        progress.say(f"reading the footers of {counted(len(labels.done), 'label file')}")
         where = sampled | _read_footers(labels, found, sampled, progress)
     chosen = [ref for ref in labels.done if ref.shard_id in where.difference(found.unread)]
     with Progress(sum(ref.n_rows for ref in chosen)) as progress:

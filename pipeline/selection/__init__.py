@@ -19,6 +19,7 @@ from pipeline.storage import StorageOptions, exists, new_file
 from schemas.errors import InputError, OutputError
 from schemas.job import ShardRef
 from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, public_uri
+from schemas.quantities import counted
 
 _POOL = 20  # candidates for each picture that is asked for
 _SMALLEST_POOL = 2_000
@@ -88,7 +89,7 @@ def _candidates(labels: LabelledOutput, n: int) -> tuple[Pool, int]:
     """The pool, and how many pictures are labelled; a bar or lines on stderr say how far it is."""
     pool, n_labelled = Pool(n), 0
     with Progress(sum(ref.n_rows for ref in labels.done)) as progress:
-        progress.say(f"reading the footers of {len(labels.done):,} label files")
+        progress.say(f"reading the footers of {counted(len(labels.done), 'label file')}")
         rarity = _rarities(labels, progress)
     with Progress(sum(ref.n_rows for ref in labels.done)) as progress:
         progress.say(f"reading the statistics of {len(labels.done):,} label files")

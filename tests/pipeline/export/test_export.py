@@ -61,9 +61,9 @@ def test_folders_that_hold_something_else_are_refused_untouched(labelled, tmp_pa
     assert contents(tmp_path / "mine") == {"a.txt": b"mine"}
     export_labels(labelled, str(tmp_path / "e"), "png")
     before = contents(tmp_path / "e")
-    with pytest.raises(OutputError, match=r"e: holds another export \(another format\)"):
+    with pytest.raises(OutputError, match=r"e: holds another export, which differs in format"):
         export_labels(labelled, str(tmp_path / "e"), "coco-rle")
-    with pytest.raises(OutputError, match=r"holds another export \(another min-confidence, shift-ids\)"):
+    with pytest.raises(OutputError, match=r"holds another export, which differs in min-confidence, shift-ids"):
         export_labels(labelled, str(tmp_path / "e"), "png", choices=Choices(shift_ids=True), min_confidence=0.5)
     assert contents(tmp_path / "e") == before
     with pytest.raises(InputError, match="lies in the labels themselves"):
@@ -75,7 +75,7 @@ def test_corrections_are_exported_and_make_another_export(labelled, tmp_path):
     export_labels(str(tmp_path / "out"), str(tmp_path / "e"), "png")
     mask = np.full((29, 41), 9, np.uint8)
     write_overrides([override("a/1.jpg", mask, WORDS)], str(tmp_path / "out"), STORAGE)
-    with pytest.raises(OutputError, match="another corrections"):
+    with pytest.raises(OutputError, match="differs in corrections"):
         export_labels(str(tmp_path / "out"), str(tmp_path / "e"), "png")
     export_labels(str(tmp_path / "out"), str(tmp_path / "e2"), "png", min_confidence=0.9)
     assert (np.asarray(Image.open(tmp_path / "e2" / "annotations" / "a" / "1.png")) == mask).all()
