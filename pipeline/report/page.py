@@ -116,13 +116,8 @@ def _made(labels: LabelledOutput) -> list[tuple[str, str]]:
     rows += [("Vocabulary", f"{name}, fingerprint {value}") for name, value in job.vocabularies.items()]
     rows.append(("Sources", ", ".join(map(public_uri, job.sources))))
     manifest = job.manifest
-    rows.append(
-        (
-            "Manifest",
     pictures, shards = counted(manifest.n_rows, "picture"), counted(manifest.n_shards, "shard")
     rows.append(("Manifest", f"{pictures} in {shards}, digest {manifest.digest}"))
-        )
-    )
     if job.update_of is not None:
         rows.append(("Update of", public_uri(job.update_of)))
     rows += [(name.replace("_", " ").capitalize(), str(value)) for name, value in job.options.model_dump().items()]
