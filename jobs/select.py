@@ -75,7 +75,12 @@ def _export(
 ) -> None:
     from pipeline.export import export_labels
     from pipeline.export.summary import export_lines
+    from schemas.errors import InputError
 
-    report = export_labels(output, destination, name, vocabulary=vocabulary, images=images, storage=storage)
+    try:
+        report = export_labels(output, destination, name, vocabulary=vocabulary, images=images, storage=storage)
+    except InputError as error:
+        again = f"escnet export {output} --images {images} --format {name} --output URI"
+        raise InputError(f"{error}; the choice itself stands in {images}: {again}") from error
     for line in export_lines(report):
         click.echo(line)

@@ -47,6 +47,16 @@ def test_what_is_chosen_can_be_exported_at_once(folder, monkeypatch, capsys):
     assert {task["data"]["image_id"] for task in tasks} == chosen
 
 
+def test_an_export_that_cannot_be_leaves_the_choice_and_says_how_to_go_on(folder, monkeypatch, capsys):
+    (folder / "tasks").mkdir()
+    (folder / "tasks" / "mine.txt").touch()
+    export = ["--export", "tasks", "--format", "label-studio"]
+    code, _, err = run(monkeypatch, capsys, "out", "--budget", "2", "--output", "look.parquet", *export)
+    assert code == 2
+    assert "stands in look.parquet: escnet export out --images look.parquet --format label-studio --output" in err
+    assert (folder / "look.parquet").exists()
+
+
 def test_of_several_vocabularies_an_export_holds_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = [Vocabulary(name=name, classes=["land", "water"]) for name in ("one", "two")]
