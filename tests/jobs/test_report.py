@@ -34,7 +34,7 @@ def test_the_page_is_written_and_said(folder, monkeypatch, capsys):
     lines = out.splitlines()
     assert (code, lines[0]) == (0, "r.html: 1 pictures labelled, 0 failed")
     assert lines[1].startswith("  shown: 1, 1 of them by their labels alone; 0.0 MB")
-    assert err.splitlines()[0] == "reading the footers of 1 label files"
+    assert err.splitlines()[0] == "reading the footers of 1 label file"
     assert (folder / "r.html").read_text().startswith("<!doctype html>")
 
 
