@@ -24,9 +24,8 @@ CELL = 4  # pixels a side
 _TILE_SCORES = {"cpu": 2**19, "cuda": 2**24}  # one stays in a CPU cache, the other fills a GPU
 _SAMPLINGS_KEPT = 64  # of an axis of pictures of one size, a megabyte or so at most
 _TILE_STEP = 8  # tile sides are multiples of it: whole cells, and rows that fill vector registers
-_PINNED_PIXELS = (
-    2**21
-)  # of a picture whose copy the host does not wait for: it goes to memory that torch keeps for ever
+# Of a picture whose copy the host does not wait for: it goes to memory that torch keeps for ever.
+_PINNED_PIXELS = 2**21
 _LEAST_PROBABILITY = 1e-30  # so that logarithms are finite
 _OUT_OF_REACH = -1e30  # finite, so that differences of two stay numbers
 _LOG2_E = math.log2(math.e)

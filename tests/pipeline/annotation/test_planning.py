@@ -1,29 +1,8 @@
 """An output holds one job: what is refused says what differs, and what to do."""
 
-from pathlib import Path
-
 import pytest
 
-import pipeline.annotation.annotate
 from schemas.errors import OutputError
-from tests.pipeline.small_jobs import Labelling, World, small_world
-
-
-@pytest.fixture(autouse=True)
-def labelling(monkeypatch) -> None:
-    monkeypatch.setattr(pipeline.annotation.annotate, "label_shards", Labelling())
-
-
-@pytest.fixture
-def world(tmp_path) -> World:
-    return small_world(tmp_path)
-
-
-@pytest.fixture
-def old(world, tmp_path) -> Path:
-    """The six pictures labelled, in shards of two."""
-    world.annotate(tmp_path / "old")
-    return tmp_path / "old"
 
 
 def test_a_refusal_names_what_changed_and_what_to_do(world, old):

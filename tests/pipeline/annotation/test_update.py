@@ -18,28 +18,9 @@ from pipeline.output.plan import read_plan, read_shard_rows
 from pipeline.storage import StorageOptions, write_new
 from schemas.errors import JobFailedError, OutputError, StoppedError
 from schemas.job import UpdateCounts
-from tests.pipeline.small_jobs import Labelling, World, small_world
+from tests.pipeline.small_jobs import World
 
 STORAGE = StorageOptions()
-
-
-@pytest.fixture(autouse=True)
-def labelling(monkeypatch) -> Labelling:
-    here = Labelling()
-    monkeypatch.setattr(pipeline.annotation.annotate, "label_shards", here)
-    return here
-
-
-@pytest.fixture
-def world(tmp_path) -> World:
-    return small_world(tmp_path)
-
-
-@pytest.fixture
-def old(world, tmp_path) -> Path:
-    """The six pictures labelled, in shards of two."""
-    world.annotate(tmp_path / "old")
-    return tmp_path / "old"
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import pipeline.annotation.annotate
 from pipeline.annotation.summary import summary_lines
 from pipeline.annotation.update_corrections import TakenCorrections
 from pipeline.output.overrides import Overrides, mask_classes, write_overrides
@@ -17,21 +16,9 @@ from pipeline.storage import StorageOptions
 from pipeline.vocabularies import load_vocabulary
 from schemas.errors import OutputError, StoppedError
 from schemas.overrides import Override
-from tests.pipeline.small_jobs import Labelling, World, small_world
+from tests.pipeline.small_jobs import World
 
 STORAGE = StorageOptions()
-
-
-@pytest.fixture(autouse=True)
-def labelling(monkeypatch) -> Labelling:
-    here = Labelling()
-    monkeypatch.setattr(pipeline.annotation.annotate, "label_shards", here)
-    return here
-
-
-@pytest.fixture
-def world(tmp_path) -> World:
-    return small_world(tmp_path)
 
 
 @pytest.fixture
