@@ -47,7 +47,7 @@ def main() -> None:
             found["photographs"] = measure(
                 Path(folder) / "photos", open_photos(asked.photos, asked.n), load_vocabulary("ade20k-150")
             )
-    b16 = Setting("escnet-b16", True, "cpu", 150, "single", "float32", 1, *SIZE, threads=1, repeat=1)
+    b16 = Setting("escnet-b16", True, "cpu", 150, "single", "float32", "off", 1, *SIZE, threads=1, repeat=1)
     found["escnet_b16_one_view_seconds"] = measure_in_process(b16).median_s
     slowest = max(found[kind]["relabel_seconds"] for kind in ("scenes", "photographs") if kind in found)
     found["times_faster_than_one_view"] = found["escnet_b16_one_view_seconds"] / slowest

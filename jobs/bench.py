@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jobs.options import storage
+from jobs.options import CountOrOff, storage
 
 EPILOG = """\b
 Examples:
@@ -13,6 +13,8 @@ Examples:
     escnet bench --model escnet-b16 --allow-random-weights --classes 20,150,847 --views single --repeat 3
   Your checkpoint, both view modes, with all figures in a file for later comparison:
     escnet bench --model my.safetensors --classes 150 --views single,sliding --json bench.json
+  What leaving unlikely classes out before the network runs, as `escnet annotate` does, saves:
+    escnet bench --model escnet-b16 --allow-random-weights --classes 150 --views single --preselect off,16,32
   Which batch and precision a GPU likes best, and nothing of the pipeline:
     escnet bench --model my.safetensors --classes 150 --dtype float32,bfloat16 --batch-size 1,8,32 --pictures 0
   Large pictures, on two cores:
@@ -32,6 +34,13 @@ def _whole_numbers(_ctx: click.Context, _param: click.Parameter, text: str | Non
     if not all(word.isascii() and word.isdigit() and 0 < int(word) < 10**6 for word in words):
         raise click.BadParameter(f"{text!r}: expected whole numbers from 1 with commas between them, such as 20,150")
     return tuple(dict.fromkeys(map(int, words)))
+
+
+def _counts_or_off(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int | str, ...] | None:
+    """`off,32` as what `CountOrOff` makes of each."""
+    if text is None:
+        return None
+    return tuple(dict.fromkeys(CountOrOff().convert(word.strip(), param, ctx) for word in text.split(",")))
 
 
 def _one_of(*names: str) -> Any:
@@ -67,6 +76,14 @@ def _sizes(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[tup
     "dtypes",
     callback=_one_of("float32", "bfloat16", "float16"),
     help="Precisions. [default: bfloat16 on a GPU, float32 on a CPU]",
+)
+@click.option(
+    "--preselect",
+    "preselects",
+    metavar="N|off",
+    callback=_counts_or_off,
+    help="Most classes that are looked for in a picture, as `escnet annotate` has it. "
+    "[default: 32; off for a model whose classes depend on each other]",
 )
 @click.option(
     "--batch-size", "batch_sizes", callback=_whole_numbers, help="Pictures a pass. [default: 16 on a GPU, 1 on a CPU]"

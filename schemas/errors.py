@@ -14,6 +14,11 @@ ErrorKind = Literal[
     "too_large", "timeout", "out_of_memory", "killed", "internal",
 ]  # fmt: skip
 
+# What the same picture may be without another time; the others lie in its bytes, which must be mended first.
+PASSING_KINDS: frozenset[ErrorKind] = frozenset(
+    ("not_found", "forbidden", "storage", "timeout", "out_of_memory", "killed", "internal")
+)
+
 EXIT_DONE = 0
 EXIT_OTHER = 1
 EXIT_USAGE = 2

@@ -81,7 +81,7 @@ def resolve_job(request: JobRequest, storage: StorageOptions, nodes: Sequence[No
         vocabularies[vocabulary.name] = vocabulary
     vocabularies = at_level(vocabularies, request.level)
     model = find_model(request.model, storage, request.allow_random_weights)
-    views, preselect = request.views or model.config.views, _preselection(request.preselect, model.config)
+    views, preselect = request.views or model.config.views, known_preselection(request.preselect, model.config)
     class_bytes = max(_class_bytes(model.config, vocabulary, views, preselect) for vocabulary in vocabularies.values())
     placement = resolve_placement(request, nodes, replica_bytes(model) + class_bytes)
     where = f"the cluster at {request.address}" if request.address else "this machine"
@@ -108,8 +108,14 @@ def _class_bytes(config: ModelConfig, vocabulary: Vocabulary, views: Views, pres
     return config.class_bytes(n_entries, n_entries if preselect == OFF else min(preselect, n_entries), views)
 
 
-def _preselection(asked: Preselect | None, config: ModelConfig) -> Preselect:
-    """Only where classes do not depend on each other can some be left out without changing the others."""
+def known_preselection(asked: Preselect | None, config: ModelConfig) -> Preselect:
+    """What was asked for, or else the model's default.
+
+    Only where classes do not depend on each other can some be left out without changing the others.
+
+    Raises:
+        InputError: preselection for a model whose classes do.
+    """
     if config.classes_are_independent:
         return asked or DEFAULT_PRESELECT
     if asked not in (None, OFF):

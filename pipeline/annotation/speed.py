@@ -4,6 +4,7 @@ from schemas.timings import READING, RunTimings
 
 GOOD = 0.95  # of the model's own speed: what is missing is not worth a word
 LONG_START = 0.25  # of the whole run
+SHORT_RUN_S = 30.0  # in which starting is most of the time, and the next run may be quite another
 
 _BEHIND = "PNG and Parquet take longer than the model: more CPU cores for each actor"
 _ADVICE = {
@@ -30,6 +31,8 @@ def speed_lines(timings: RunTimings) -> list[str]:
         f"  time:    {timings.start_s:.1f} s to start, {timings.labelling_s:.1f} s labelling, "
         f"{timings.end_s:.1f} s to end",
     ]
+    if whole < SHORT_RUN_S:
+        return lines
     if reached < GOOD:
         reason, share = held_back(timings)
         lines.append(f"  held up: {share:.0%} by {_ADVICE[reason]}")

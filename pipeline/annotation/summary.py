@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.annotation.speed import speed_lines
-from schemas.errors import one_line
+from schemas.errors import PASSING_KINDS, one_line
 from schemas.job import LabelOptions
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import public_uri
@@ -38,8 +38,7 @@ def summary_lines(report: "JobReport") -> list[str]:
     lines.append(f"  labels:  {labels}/*.parquet ({counted(report.n_shards, 'shard')})")
     if report.n_failed:
         lines.append(f"  which:   select image_id, error_message from '{labels}/*.parquet' where status = 'failed'")
-        kinds = ",".join(sorted({reason.partition("/")[2] for reason in report.totals.failed}))
-        lines.append(f"  again:   escnet retry {public_uri(report.output)} --only {kinds}")
+        lines.append(f"  again:   {_again(report)}")
     if report.timings is not None:
         lines += speed_lines(report.timings)
     if report.is_random:
@@ -85,6 +84,14 @@ def _update(report: "JobReport") -> str:
 def _corrections(found: "TakenCorrections") -> str:
     taken = f"{counted(found.n_taken, 'correction')} taken over"
     return f"{taken}, {found.n_left:,} not: their picture or its classes changed" if found.n_left else taken
+
+
+def _again(report: "JobReport") -> str:
+    """How the failed pictures are done again; for kinds that would fail again as they are, only where all are such."""
+    kinds = {reason.partition("/")[2] for reason in report.totals.failed}
+    passing = kinds & PASSING_KINDS
+    command = f"escnet retry {public_uri(report.output)} --only {','.join(sorted(passing or kinds))}"
+    return command if passing else f"once the pictures are mended, {command}"
 
 
 def _largest_classes(report: "JobReport") -> list[str]:

@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 from escnet.models import ResolvedModel
 from pipeline.annotation.annotate import annotate
-from pipeline.annotation.resolve import BATCH_SIZE_ON_GPU, RECORDED_VERSIONS
+from pipeline.annotation.resolve import BATCH_SIZE_ON_GPU, RECORDED_VERSIONS, known_preselection
 from pipeline.bench.alone import Measured, Setting, measure_in_process
 from pipeline.bench.devices import describe_device, peak_flops
 from pipeline.bench.made_up import made_up_vocabulary, write_pictures, write_words
 from pipeline.model_cache import find_model
 from pipeline.storage import StorageOptions
 from schemas.errors import InputError
-from schemas.job import Dtype, JobRequest, Views
+from schemas.job import Dtype, JobRequest, Preselect, Views
 from schemas.timings import STAGES, RunTimings
 
 Say = Callable[[str], None]
@@ -45,6 +45,7 @@ class BenchRequest:
     classes: Sequence[int] = (20, 150, 847)
     views: Sequence[Views] | None = None
     dtypes: Sequence[Dtype] | None = None
+    preselects: Sequence[Preselect] | None = None
     batch_sizes: Sequence[int] | None = None
     sizes: Sequence[tuple[int, int]] = ((640, 480),)
     threads: int = 1
@@ -97,14 +98,15 @@ def _settings(request: BenchRequest, model: ResolvedModel) -> Iterator[Setting]:
     combinations = product(
         request.views or (model.config.views,),
         request.dtypes or ("bfloat16" if device == "cuda" else "float32",),
+        [known_preselection(asked, model.config) for asked in request.preselects or (None,)],
         request.batch_sizes or (BATCH_SIZE_ON_GPU if device == "cuda" else 1,),
         request.sizes,
         request.classes,
     )
-    for views, dtype, batch_size, (width, height), n_classes in combinations:
+    for views, dtype, preselect, batch_size, (width, height), n_classes in combinations:
         yield Setting(
-            request.model, request.allow_random_weights, device, n_classes, views, dtype, batch_size, width, height,
-            request.threads, request.repeat, request.endpoint_url, request.profile,
+            request.model, request.allow_random_weights, device, n_classes, views, dtype, preselect, batch_size, width,
+            height, request.threads, request.repeat, request.endpoint_url, request.profile,
         )  # fmt: skip
 
 
@@ -116,6 +118,7 @@ def _model_row(setting: Setting, measured: Measured) -> dict[str, Any]:
         "classes": setting.n_classes,
         "views": setting.views,
         "dtype": setting.dtype,
+        "preselect": setting.preselect,
         "batch_size": n,
         "width": setting.width,
         "height": setting.height,
@@ -146,6 +149,7 @@ def _job(request: BenchRequest, setting: Setting) -> RunTimings:
                 gpus_per_actor=1 if setting.device == "cuda" else 0,
                 views=setting.views,
                 dtype=setting.dtype,
+                preselect=setting.preselect,
                 batch_size=setting.batch_size,
                 allow_random_weights=request.allow_random_weights,
                 endpoint_url=request.endpoint_url,

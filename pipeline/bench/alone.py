@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.bench.made_up import made_up_picture, made_up_vocabulary
 from pipeline.storage import StorageOptions
 from schemas.errors import InputError, JobFailedError
-from schemas.job import Dtype, Views
+from schemas.job import OFF, Dtype, Preselect, Views
 
 if TYPE_CHECKING:
     from escnet.segmenter import Segmenter
@@ -41,6 +41,7 @@ class Setting:
     n_classes: int
     views: Views
     dtype: Dtype
+    preselect: Preselect
     batch_size: int
     width: int
     height: int
@@ -51,7 +52,9 @@ class Setting:
 
     def __str__(self) -> str:
         batch = f", batches of {self.batch_size}" if self.batch_size > 1 else ""
-        return f"{self.n_classes} classes, {self.views}, {self.dtype}, {self.width} x {self.height}{batch}"
+        keeps_all = self.preselect == OFF or self.preselect >= self.n_classes
+        kept = "" if keeps_all else f" ({self.preselect} preselected)"
+        return f"{self.n_classes} classes{kept}, {self.views}, {self.dtype}, {self.width} x {self.height}{batch}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ def measure(setting: Setting) -> Measured:
     storage = StorageOptions(setting.endpoint_url, setting.profile)
     with model_on_this_node(find_model(setting.model, storage, setting.allow_random_weights), storage) as model:
         network = load_model(model, setting.device)
-    segmenter = Segmenter(network, device=setting.device, dtype=setting.dtype, views=setting.views)
+    segmenter = Segmenter(
+        network, device=setting.device, dtype=setting.dtype, views=setting.views, preselect=setting.preselect
+    )
     words = segmenter.compile(made_up_vocabulary(setting.n_classes))
     size = (setting.width, setting.height)
     batch = [segmenter.prepare(made_up_picture(number, size)) for number in range(setting.batch_size)]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 _MODEL_HEADS = (
-    "classes", "views", "dtype", "batch", "picture", "s a picture", "fastest - slowest", "pictures a s", "peak MiB",
-    "above model", "of peak",
+    "classes", "views", "dtype", "preselect", "batch", "picture", "s a picture", "fastest - slowest", "pictures a s",
+    "peak MiB", "above model", "of peak",
 )  # fmt: skip
 
 
@@ -28,6 +28,7 @@ def _model_cells(row: dict[str, Any]) -> tuple[str, ...]:
         str(row["classes"]),
         row["views"],
         row["dtype"],
+        str(row["preselect"]),
         str(row["batch_size"]),
         f"{row['width']} x {row['height']}",
         f"{row['seconds_per_image']:.3f}",

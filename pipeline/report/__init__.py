@@ -14,6 +14,7 @@ from pipeline.report.survey import survey
 from pipeline.storage import StorageOptions
 from schemas.errors import one_line
 from schemas.manifest import public_uri
+from schemas.quantities import counted
 
 DEFAULT_PICTURES = 120
 DEFAULT_SHARDS = 500
@@ -33,11 +34,11 @@ class ReportSummary:
 
     def lines(self) -> list[str]:
         """What is said on a terminal."""
-        said = [f"{self.file}: {self.n_labelled:,} pictures labelled, {self.n_failed:,} failed"]
+        said = [f"{self.file}: {counted(self.n_labelled, 'picture')} labelled, {self.n_failed:,} failed"]
         missing = f", {self.n_missing:,} of them by their labels alone" if self.n_missing else ""
         said.append(f"  shown: {self.n_pictures:,}{missing}; {self.n_bytes / 1e6:.1f} MB")
         if self.n_unread:
-            said.append(f"  left out: {self.n_unread:,} label files that cannot be read; run `escnet verify`")
+            said.append(f"  left out: {counted(self.n_unread, 'label file')} that cannot be read; run `escnet verify`")
         return list(map(one_line, said))
 
 

@@ -18,6 +18,7 @@ NANO = ("--model", "escnet-nano")
         ((*NANO, "--classes", "20;150"), "'20;150': expected whole numbers from 1 with commas between them"),
         ((*NANO, "--classes", "0"), "'0': expected whole numbers from 1"),
         ((*NANO, "--views", "double"), "'double': expected one or several of single, sliding"),
+        ((*NANO, "--preselect", "32,none"), "found 'none', expected a whole number of 2 or more, or off"),
         ((*NANO, "--size", "640"), "'640': expected WIDTHxHEIGHT in pixels"),
         ((*NANO, "--json", "taken.json"), "taken.json: already there"),
         ((*NANO, "--overwrite"), "--overwrite goes with --json FILE"),

@@ -39,5 +39,9 @@ def test_what_held_the_run_up_is_named_with_what_helps(timings, said):
     assert len(speed_lines(timings)) == 3
 
 
+def test_a_run_of_seconds_gets_no_advice():
+    assert len(speed_lines(RunTimings(1, 20.0, 8.0, 1.0, run().shards))) == 2
+
+
 def test_without_a_labelled_picture_nothing_is_said():
     assert speed_lines(RunTimings(1, 2.0, 0.0, 1.0, ShardTimings())) == []

@@ -13,7 +13,7 @@ from schemas.errors import InputError, JobFailedError
 def setting(**changes) -> Setting:
     whole = {
         "model": "escnet-nano", "allow_random_weights": True, "device": "cpu", "n_classes": 2, "views": "single",
-        "dtype": "float32", "batch_size": 1, "width": 64, "height": 48, "threads": 1, "repeat": 2,
+        "dtype": "float32", "preselect": "off", "batch_size": 1, "width": 64, "height": 48, "threads": 1, "repeat": 2,
     }  # fmt: skip
     return Setting(**{**whole, **changes})
 
@@ -26,6 +26,11 @@ def test_a_pass_is_timed_and_its_operations_counted_and_grow_with_views_and_batc
     assert one.peak_mib > 100
     assert measure(setting(batch_size=2, repeat=1)).flops == pytest.approx(2 * one.flops)
     assert measure(setting(n_classes=8, repeat=1)).flops > 1.5 * one.flops
+
+
+def test_classes_that_are_not_preselected_are_not_computed():
+    few, many = measure(setting(n_classes=4, repeat=1)), measure(setting(n_classes=40, preselect=4, repeat=1))
+    assert many.flops < 1.1 * few.flops
 
 
 def test_a_process_that_dies_ends_the_bench_with_one_line(monkeypatch):
@@ -46,7 +51,9 @@ def test_pictures_and_words_are_the_same_every_time_and_differ():
         made_up_vocabulary(5000)
 
 
-def test_every_combination_is_a_row_and_the_default_precision_is_that_of_a_job(monkeypatch):
+@pytest.fixture
+def found(monkeypatch) -> list[Setting]:
+    """The settings that are measured, each in no time."""
     found = []
 
     def measured(each):
@@ -54,6 +61,33 @@ def test_every_combination_is_a_row_and_the_default_precision_is_that_of_a_job(m
         return Measured((0.2, 0.1, 0.4), 900, 100, 4e9)
 
     monkeypatch.setattr("pipeline.bench.measure_in_process", measured)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "measured"),
+    [
+        ("escnet-b16", None, [32]),
+        ("cat-seg-b16", None, ["off"]),
+        ("escnet-b16", ["off", 16], ["off", 16]),
+        ("cat-seg-b16", ["off"], ["off"]),
+    ],
+)
+def test_classes_are_preselected_as_in_a_job_unless_asked_otherwise(found, model, asked, measured):
+    request = BenchRequest(
+        model, allow_random_weights=True, device="cpu", classes=(150,), preselects=asked, n_pictures=0
+    )
+    report = bench(request, lambda _: None)
+    assert [each.preselect for each in found] == [row["preselect"] for row in report["model"]] == measured
+
+
+def test_preselection_is_refused_for_a_model_whose_classes_depend_on_each_other():
+    request = BenchRequest("cat-seg-b16", allow_random_weights=True, device="cpu", preselects=[8], n_pictures=0)
+    with pytest.raises(InputError, match="--preselect 8: the classes of this model depend on each other"):
+        bench(request, lambda _: None)
+
+
+def test_every_combination_is_a_row_and_the_default_precision_is_that_of_a_job(found):
     request = BenchRequest(
         "escnet-nano", device="cpu", classes=(5, 9), views=("single", "sliding"), batch_sizes=(2,), n_pictures=0
     )
