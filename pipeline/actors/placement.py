@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from escnet.models import ResolvedModel
+from pipeline.actors.process_groups import apart
 from schemas.errors import PlacementError
 from schemas.job import JobRequest
 
@@ -187,7 +188,8 @@ def ray_cluster(address: str | None) -> Iterator[list[Node]]:
             "object_store_memory": OBJECT_STORE_BYTES,
             "include_dashboard": False,
         }
-        ray.init(address="local", **local, **quiet)
+        with apart():
+            ray.init(address="local", **local, **quiet)
     else:
         try:
             _knock(address)

@@ -32,6 +32,7 @@ class RunWatch:
         self._closed_at: float | None = None
         self._shards = ShardTimings()
         self._n_shards = 0
+        self._unknown_words: list[str] = []
         self.passed("plan")
         about = {**about, **_about(job, placement)}
         self._monitor = ShardMonitor()
@@ -53,6 +54,7 @@ class RunWatch:
         if self._ready_at is None:
             self._ready_at = time.monotonic()
             self.passed("model")
+            self._unknown_words = start.unknown_words
         self._log.event("ready", actor=actor, seconds={step: round(s, 3) for step, s in start.seconds.items()})
 
     def add(self, result: ShardResult) -> None:
@@ -81,7 +83,12 @@ class RunWatch:
         return RunTimings(self._n_actors, ready_at - self._started, last_at - ready_at, now - last_at, self._shards)
 
     def _so_far(self) -> dict[str, Any]:
-        return {"n_shards_done": self._n_shards, "start_steps": self._steps, "timings": self.timings().as_json()}
+        return {
+            "n_shards_done": self._n_shards,
+            "unknown_words": self._unknown_words,
+            "start_steps": self._steps,
+            "timings": self.timings().as_json(),
+        }
 
 
 def _about(job: ResolvedJob, placement: Placement) -> dict[str, Any]:

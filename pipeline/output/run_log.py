@@ -103,13 +103,22 @@ class RunLog:
 
 def last_run(output: str, storage: StorageOptions) -> dict[str, Any] | None:
     """The summary of the newest run that has one; None if no run has, or it cannot be read."""
+    return next(_runs(output, storage), None)
+
+
+def unknown_words(output: str, storage: StorageOptions) -> list[str]:
+    """Words of the vocabularies that the model was never trained with, by the newest run whose summary names any."""
+    return next((run["unknown_words"] for run in _runs(output, storage) if run.get("unknown_words")), [])
+
+
+def _runs(output: str, storage: StorageOptions) -> Iterator[dict[str, Any]]:
+    """The summaries of all runs, the newest first, up to one that cannot be read."""
     with suppress(OutputError, ValueError, *STORAGE_ERRORS):
         found = (file.name for file in files_below(join(output, RUNS_FOLDER), storage))
-        name = max((name for name in found if name.endswith(f"/{RUN_SUMMARY_FILE}")), default=None)
-        if name is not None:
+        for name in sorted((name for name in found if name.endswith(f"/{RUN_SUMMARY_FILE}")), reverse=True):
             summary = json.loads(read_bytes(join(output, f"{RUNS_FOLDER}/{name}"), storage))
-            return summary if isinstance(summary, dict) else None
-    return None
+            if isinstance(summary, dict):
+                yield summary
 
 
 def read_events(output: str, run_id: str, storage: StorageOptions) -> Iterator[dict[str, Any]]:

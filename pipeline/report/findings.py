@@ -7,6 +7,7 @@ from pipeline.output.labelled import LabelledOutput
 from pipeline.report.class_facts import ClassFacts
 from pipeline.report.scores import MeasuredScores
 from pipeline.report.survey import Survey
+from schemas.quantities import counted
 
 _NAMED = 5  # classes in a sentence
 _NOT_RARE = 0.001  # of all pixels: less is no class of which much can be said
@@ -68,12 +69,13 @@ def _about_the_run(labels: LabelledOutput, found: Survey, pictures: Sequence[dic
     said = []
     if labels.job.model.is_random:
         said.append(_finding("bad", "The model's weights are random: these labels are noise."))
+    if found.unknown_words:
+        said.append(_finding("bad", _never_trained(found.unknown_words)))
     if totals.rows < planned:
         said.append(_finding("bad", f"Not finished: {totals.rows:,} of {planned:,} pictures are done."))
     if found.unread:
-        said.append(
-            _finding("bad", f"{len(found.unread):,} label files cannot be read and are left out; run escnet verify.")
-        )
+        unread = counted(len(found.unread), "label file")
+        said.append(_finding("bad", f"{unread} cannot be read, left out; run escnet verify."))
     if n_failed:
         kind = "bad" if n_failed > _MANY_FAILED * totals.rows else "fact"
         link = {"href": "#failures", "text": "see why"}
@@ -87,6 +89,12 @@ def _about_the_run(labels: LabelledOutput, found: Survey, pictures: Sequence[dic
         which = f"{n_missing:,} of the {len(pictures):,} pictures shown"
         said.append(_finding("bad", f"{which} could not be fetched again; their labels are shown alone."))
     return said
+
+
+def _never_trained(words: Sequence[str]) -> str:
+    named = ", ".join(words[:_NAMED]) + (" and others" if len(words) > _NAMED else "")
+    never = f"The model was never trained with {counted(len(words), 'word')} used here"
+    return f"{never}; what it labels by them means nothing: {named}."
 
 
 def _figure(name: str, value: str, note: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pipeline.output.class_table import ClassTable
 from pipeline.output.footers import each_totals
 from pipeline.output.label_files import merge_totals
 from pipeline.output.labelled import LabelledOutput
+from pipeline.output.run_log import unknown_words
 from pipeline.picture.decide import sorted_distractors
 from pipeline.progress import Progress
 from pipeline.report.candidates import Candidates, ClassKey
@@ -90,6 +91,7 @@ class Survey:
         failures: by "stage/kind" up to `EXAMPLES_A_FAILURE` pairs of image id and message.
         unread: ids of shards whose footer cannot be read.
         candidates: pictures that may be shown.
+        unknown_words: of the vocabularies, which the model was never trained with.
     """
 
     totals: ShardTotals
@@ -98,6 +100,7 @@ class Survey:
     failures: dict[str, list[tuple[str, str]]]
     unread: list[str]
     candidates: Candidates
+    unknown_words: list[str]
 
     def rarest_first(self) -> list[ClassKey]:
         """The classes that occur, by the number of pictures that have them."""
@@ -120,7 +123,8 @@ def survey(labels: LabelledOutput, n_shards: int, n_pictures: int) -> Survey:
         OutputError: a label file that storage does not give, or whose columns cannot be read.
     """
     words = {name: WordSurvey(each) for name, each in labels.vocabularies.items()}
-    found = Survey(ShardTotals(), words, 0, defaultdict(list), [], Candidates(n_pictures))
+    never_trained = unknown_words(labels.uri, labels.storage)
+    found = Survey(ShardTotals(), words, 0, defaultdict(list), [], Candidates(n_pictures), never_trained)
     sampled = {ref.shard_id for ref in spread(labels.done, n_shards)}
     with Progress(sum(ref.n_rows for ref in labels.done)) as progress:
         progress.say(f"reading the footers of {counted(len(labels.done), 'label file')}")

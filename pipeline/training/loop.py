@@ -43,7 +43,7 @@ class Hooks:
 
     record: takes a line of the curve.
     save: takes a state at a step.
-    must_stop: asked after each line of the curve; True saves a state and ends the run there.
+    must_stop: asked after each step but the last; True saves a state and ends the run there.
     """
 
     record: Callable[[Record], None]
@@ -151,7 +151,7 @@ class Trainer:
             if is_line:
                 pace = n_timed * stage.batch_size / max(time.monotonic() - started, 1e-9)
                 self._record(stage, step, pace, hooks)
-            must_stop = is_line and self.step < self.config.n_steps and hooks.must_stop()
+            must_stop = self.step < self.config.n_steps and hooks.must_stop()
             if self.step % self.config.checkpoint_every == 0 or is_last or must_stop:
                 self._share_sums()
                 if self.worker.rank == 0:

@@ -67,9 +67,9 @@ def losses_of(output):
     return {record["step"]: record["loss"] for record in read_curves(str(output)) if "loss" in record}
 
 
-def begin(recipe, output, *more) -> subprocess.Popen:
-    command = [ESCNET, "train", recipe, "--output", output, *more]
-    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def begin(recipe, output, *more, **options) -> subprocess.Popen:
+    command = list(map(str, [ESCNET, "train", recipe, "--output", output, *more]))
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
 
 
 def wait_for_state(output, step: int, process: subprocess.Popen) -> None:
@@ -121,17 +121,17 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(recipe, undisturbed, tm
 @pytest.mark.skipif(local_cpus() < 2, reason="needs a core for each of two workers")
 def test_two_workers_take_the_same_way_though_one_dies_until_they_are_stopped(recipe, undisturbed, tmp_path):
     output = tmp_path / "run"
-    process = begin(recipe, output, "--device", "cpu", "--cpus-per-worker", 1, "--workers", 2)
+    process = begin(recipe, output, "--device", "cpu", "--cpus-per-worker", 1, "--workers", 2, start_new_session=True)
     wait_for_state(output, 3, process)
     named = training_processes(process)
     _, second = (child for child in named if child.parent() not in named)  # without their loader processes
     second.kill()
     wait_for_state(output, 9, process)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and batch schedulers do
     said = process.communicate(timeout=500)[0]
-    assert process.returncode == 130, said
+    assert process.returncode == 1, said
     assert f"of {N_STEPS} steps are done and kept, the same command goes on from there" in said
     losses, found = undisturbed[0], losses_of(output)
     assert list(found) == list(losses)[: len(found)]
     assert list(found.values()) == pytest.approx(list(losses.values())[: len(found)], rel=0.02)
-    assert f"step-{max(found):09}.pt" in os.listdir(output / "checkpoints")
+    assert max(os.listdir(output / "checkpoints")) >= f"step-{max(found):09}.pt"

@@ -12,6 +12,7 @@ from escnet.checkpoint import save_checkpoint
 from escnet.config import preset_config
 from escnet.models import build_random
 from pipeline.actors.placement import local_cpus
+from pipeline.report import write_report
 
 # The command, and what its own process has loaded in the end.
 DRIVER = """
@@ -25,8 +26,12 @@ finally:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("unknown")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("unknown")
+
+
+@pytest.fixture(scope="module")
+def done(folder):
     (folder / "pictures").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     for name in "ab":
@@ -46,6 +51,15 @@ def test_annotate_names_the_words_a_model_does_not_know_once_in_one_line(done):
         "warning: mine.safetensors was never trained with 2 words used here (zebra, crossing); "
         "what it labels by them means nothing"
     ]
+
+
+@pytest.mark.usefixtures("done")
+def test_a_report_names_them_too_also_after_a_run_with_nothing_to_do(folder):
+    (folder / "out" / "runs" / "99991231T000000Z-000000").mkdir()
+    (folder / "out" / "runs" / "99991231T000000Z-000000" / "summary.json").write_text('{"unknown_words": []}')
+    write_report(str(folder / "out"), str(folder / "report.html"))
+    said = "never trained with 2 words used here; what it labels by them means nothing: zebra, crossing."
+    assert said in (folder / "report.html").read_text()
 
 
 @pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="where a GPU may be, the driver asks torch for it")

@@ -186,5 +186,5 @@ def test_a_damaged_label_file_is_left_out_and_said(tmp_path):
     write_output(str(tmp_path / "out"), {"words": answers}, [words])
     sorted((tmp_path / "out" / "labels").glob("*.parquet"))[0].write_bytes(b"PAR1")
     text, _ = page_of(str(tmp_path / "out"), tmp_path / "r.html")
-    assert "1 label files cannot be read" in text
+    assert "1 label file cannot be read" in text
     assert "2 of 4 pictures are done" in text

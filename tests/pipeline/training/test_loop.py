@@ -160,9 +160,13 @@ def test_a_text_tower_at_rate_0_rests_to_the_bit_and_goes_on_in_the_next_stage()
         assert bool(changed & text) != rests
 
 
-def test_a_run_that_is_to_stop_saves_a_state_at_its_next_line():
+def test_a_run_that_is_to_stop_saves_a_state_at_once_and_goes_on_as_if_it_had_not():
+    whole = {record["step"]: record["loss"] for record in run(trainer(config()))[0]}
     records, states, is_done = run(trainer(config()), must_stop=lambda: True)
-    assert (is_done, [record["step"] for record in records], list(states)) == (False, [2], [2])
+    assert (is_done, records, list(states)) == (False, [], [1])
+    later = trainer(config())
+    later.restore(states[1])
+    assert {record["step"]: record["loss"] for record in run(later)[0]} == whole
 
 
 def test_the_rate_rises_and_falls_by_a_cosine():
