@@ -87,6 +87,8 @@ def bytes_held(pid: int) -> dict[str, int]:
 
 def summary(looks: np.ndarray, shard_size: int) -> dict[str, object]:
     """(n, 1 + kinds) looks to the most of each part, in MiB, and the slope of each kind."""
+    if len(looks) < N_PARTS:
+        raise SystemExit(f"only {len(looks)} looks: the run was too short; raise --n or lower --every")
     parts = np.array_split(looks, N_PARTS)
     later = np.concatenate(parts[1:])
     thousands = later[:, 0] * shard_size / 1000

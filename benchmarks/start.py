@@ -58,8 +58,8 @@ def first_label(world: Path, output: Path) -> tuple[float, dict[str, float]]:
     started = time.monotonic()
     job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not any(output.glob("labels/*.parquet")):
-        if job.poll():
-            raise SystemExit(f"escnet annotate ended with {job.returncode}")
+        if job.poll() is not None:
+            raise SystemExit(f"escnet annotate ended with {job.returncode} and no label file")
         time.sleep(0.01)
     seconds = time.monotonic() - started
     job.wait()

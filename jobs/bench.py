@@ -80,7 +80,7 @@ def _sizes(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[tup
 @click.option(
     "--preselect",
     "preselects",
-    metavar="N|off",
+    metavar="N|off,...",
     callback=_counts_or_off,
     help="Most classes that are looked for in a picture, as `escnet annotate` has it. "
     "[default: 32; off for a model whose classes depend on each other]",
@@ -112,8 +112,8 @@ def _sizes(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[tup
 def bench(json_file: str | None, overwrite: bool, **asked: Any) -> None:
     """Measure how fast a model labels on this device: the network alone, and a whole job by stage.
 
-    Pictures and words are made up and the same every time; the speed does not depend on what they show. Options in
-    the plural take several values with commas between them. Shown are medians.
+    Pictures and words are made up and the same every time; the speed does not depend on what they show. Options
+    of which `--help` speaks in the plural take several values with commas between them. Shown are medians.
     """
     from pipeline.bench import BenchRequest
     from pipeline.bench import bench as run_bench

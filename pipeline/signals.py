@@ -1,11 +1,28 @@
 """Ctrl-C and SIGTERM for long work: both stop it, and neither is lost."""
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from schemas.errors import EscnetError, JobFailedError, StoppedError
+
+ECHO_S = 0.5  # `timeout`, for one, signals a command, and then its whole process group, the command with it
+
+
+class Wishes:
+    """Tells one wish to stop from the next, and from its echo."""
+
+    def __init__(self) -> None:
+        self._last_at = -math.inf
+
+    def is_new(self) -> bool:
+        """A signal came now; False for an echo of the one before."""
+        now, before = time.monotonic(), self._last_at
+        self._last_at = now
+        return now - before > ECHO_S
 
 
 class StopSignals:
@@ -16,6 +33,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
+        self._wishes = Wishes()
 
     def check(self) -> None:
         """Raises:
@@ -36,7 +54,8 @@ class StopSignals:
 
         def stop(number: int, _: object) -> None:
             self.seen.add(number)
-            raise KeyboardInterrupt
+            if self._wishes.is_new():
+                raise KeyboardInterrupt
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -14,7 +14,7 @@ ErrorKind = Literal[
     "too_large", "timeout", "out_of_memory", "killed", "internal",
 ]  # fmt: skip
 
-# What the same picture may be without another time; the others lie in its bytes, which must be mended first.
+# Failures that may be gone another time; the others lie in the bytes of a picture, which must be mended first.
 PASSING_KINDS: frozenset[ErrorKind] = frozenset(
     ("not_found", "forbidden", "storage", "timeout", "out_of_memory", "killed", "internal")
 )

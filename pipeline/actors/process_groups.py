@@ -1,7 +1,8 @@
 """Process groups: the Ray that a command starts for itself is not to hear the signals that are meant for the command.
 
-`timeout`, batch schedulers and closing terminals signal the whole process group of a command. Ray's servers would end
-at once, and with them the workers, before these have saved what they do; the command stops them when it is ready.
+`timeout` and some batch schedulers signal the whole process group of a command. Ray's servers would end at once, and
+with them the workers, before these have saved what they do; the command stops them when it is ready. For the same
+reason Ctrl-Z holds the command alone, and its workers go on.
 """
 
 import os
@@ -32,5 +33,6 @@ def _lead_own_group() -> None:
         os.setpgid(0, 0)
 
 
-if sys.platform != "win32":
+# On Linux the kernel ends Ray's servers with the command. Elsewhere Ray has a process that does so, by its own group.
+if sys.platform == "linux":
     os.register_at_fork(after_in_child=_lead_own_group)

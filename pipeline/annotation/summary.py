@@ -87,11 +87,13 @@ def _corrections(found: "TakenCorrections") -> str:
 
 
 def _again(report: "JobReport") -> str:
-    """How the failed pictures are done again; for kinds that would fail again as they are, only where all are such."""
+    """How the failed pictures are done again, and what must come first for those that would fail again as they are."""
     kinds = {reason.partition("/")[2] for reason in report.totals.failed}
     passing = kinds & PASSING_KINDS
     command = f"escnet retry {public_uri(report.output)} --only {','.join(sorted(passing or kinds))}"
-    return command if passing else f"once the pictures are mended, {command}"
+    if not passing:
+        return f"once the pictures are mended in place, {command}"
+    return command if passing == kinds else f"{command} (the others once they are mended in place)"
 
 
 def _largest_classes(report: "JobReport") -> list[str]:

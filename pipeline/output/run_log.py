@@ -102,23 +102,27 @@ class RunLog:
 
 
 def last_run(output: str, storage: StorageOptions) -> dict[str, Any] | None:
-    """The summary of the newest run that has one; None if no run has, or it cannot be read."""
+    """The newest summary of a run that can be read; None if there is none."""
     return next(_runs(output, storage), None)
 
 
 def unknown_words(output: str, storage: StorageOptions) -> list[str]:
-    """Words of the vocabularies that the model was never trained with, by the newest run whose summary names any."""
-    return next((run["unknown_words"] for run in _runs(output, storage) if run.get("unknown_words")), [])
+    """Words of the vocabularies that the model was never trained with, by the newest run that loaded it."""
+    loaded = (run for run in _runs(output, storage) if "model" in run.get("start_steps", ()))
+    return next((run["unknown_words"] for run in loaded if "unknown_words" in run), [])
 
 
 def _runs(output: str, storage: StorageOptions) -> Iterator[dict[str, Any]]:
-    """The summaries of all runs, the newest first, up to one that cannot be read."""
-    with suppress(OutputError, ValueError, *STORAGE_ERRORS):
-        found = (file.name for file in files_below(join(output, RUNS_FOLDER), storage))
-        for name in sorted((name for name in found if name.endswith(f"/{RUN_SUMMARY_FILE}")), reverse=True):
+    """The summaries of all runs that can be read, the newest first."""
+    names: list[str] = []
+    with suppress(OutputError, *STORAGE_ERRORS):
+        names = [file.name for file in files_below(join(output, RUNS_FOLDER), storage)]
+    for name in sorted((name for name in names if name.endswith(f"/{RUN_SUMMARY_FILE}")), reverse=True):
+        summary = None
+        with suppress(OutputError, ValueError, *STORAGE_ERRORS):
             summary = json.loads(read_bytes(join(output, f"{RUNS_FOLDER}/{name}"), storage))
-            if isinstance(summary, dict):
-                yield summary
+        if isinstance(summary, dict):
+            yield summary
 
 
 def read_events(output: str, run_id: str, storage: StorageOptions) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from typing import Any
 from escnet.checkpoint_header import read_header
 from pipeline.actors.placement import Node, ray_cluster, this_machine
 from pipeline.output import storing
+from pipeline.signals import Wishes
 from pipeline.storage import StorageOptions
 from pipeline.storage.lock import lock_output
 from pipeline.training import run_folder
@@ -69,7 +70,8 @@ def train(
     Raises:
         InputError: data, a model, an output or a placement that cannot be used.
         StoppedError: by Ctrl-C; a state was saved.
-        JobFailedError: workers died again and again; the same call goes on from the last state.
+        JobFailedError: by SIGTERM, a state was saved; or workers died again and again. The same call goes on from the
+            last state.
     """
     started = time.monotonic()
     _check_installed()
@@ -227,8 +229,11 @@ def _signals_noted(stops: list[int]) -> Iterator[None]:
         yield
         return
 
+    wishes = Wishes()
+
     def note(number: int, _: object) -> None:
-        stops.append(number)
+        if wishes.is_new():
+            stops.append(number)
 
     before: dict[int, Callable[..., Any] | int | None] = {
         number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)

@@ -151,7 +151,7 @@ def forget_messages(folder: str) -> None:
 
 
 def ask_to_stop(folder: str) -> None:
-    """Have the workers save a state and end, at the next line of the curve."""
+    """Have the workers save a state and end, after the step at hand."""
     with open(os.path.join(folder, _STOP_FILE), "w", encoding="utf-8"):
         pass
 

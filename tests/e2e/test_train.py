@@ -127,9 +127,11 @@ def test_two_workers_take_the_same_way_though_one_dies_until_they_are_stopped(re
     _, second = (child for child in named if child.parent() not in named)  # without their loader processes
     second.kill()
     wait_for_state(output, 9, process)
-    os.killpg(process.pid, signal.SIGTERM)  # as `timeout` and batch schedulers do
+    process.send_signal(signal.SIGTERM)  # to it, and then to its whole group, as `timeout` does
+    os.killpg(process.pid, signal.SIGTERM)
     said = process.communicate(timeout=500)[0]
     assert process.returncode == 1, said
+    assert "stopping: a state is being saved" in said
     assert f"of {N_STEPS} steps are done and kept, the same command goes on from there" in said
     losses, found = undisturbed[0], losses_of(output)
     assert list(found) == list(losses)[: len(found)]

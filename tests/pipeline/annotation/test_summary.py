@@ -25,13 +25,13 @@ def test_a_run_says_what_is_done_what_failed_and_where_it_lies():
         "  largest: sky 75%",
         "  labels:  out/labels/*.parquet (5 shards)",
         "  which:   select image_id, error_message from 'out/labels/*.parquet' where status = 'failed'",
-        "  again:   escnet retry out/ --only not_found",
+        "  again:   escnet retry out/ --only not_found (the others once they are mended in place)",
     ]
 
 
 def test_pictures_that_would_fail_again_are_to_be_mended_first():
     totals = ShardTotals(3, 1, {"decode/truncated": 1, "fetch/empty": 1}, 1000, 100, {})
-    again = "  again:   once the pictures are mended, escnet retry out/ --only empty,truncated"
+    again = "  again:   once the pictures are mended in place, escnet retry out/ --only empty,truncated"
     assert again in summary_lines(report(totals=totals))
 
 
