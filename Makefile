@@ -44,7 +44,7 @@ demo: $(INSTALLED)
 	@echo "your own pictures, training. The same command again finds everything done."
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint types test
 

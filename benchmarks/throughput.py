@@ -49,7 +49,7 @@ def main() -> None:
         return
     found = compare(asked)
     if asked.json:
-        Path(asked.json).write_text(json.dumps({**vars(asked), **found}, indent=2) + "\n")
+        Path(asked.json).write_text(json.dumps({**vars(asked), "json": None, **found}, indent=2) + "\n")
 
 
 def compare(asked: argparse.Namespace) -> dict:
