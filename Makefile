@@ -44,7 +44,8 @@ demo: $(INSTALLED)
 	@echo "your own pictures, training. The same command again finds everything done."
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster"
+	@$(BIN)/python -m pytest -m cluster
 
 check: lint types test
 

@@ -8,6 +8,6 @@ if sys.version_info < (3, 11):  # noqa: UP036 (the node's, which nobody chose wi
     )
     sys.exit(2)
 
-from jobs.main import main
+from jobs.program import run
 
-main()
+run()

@@ -102,18 +102,18 @@ class RunLog:
 
 
 def last_run(output: str, storage: StorageOptions) -> dict[str, Any] | None:
-    """The newest summary of a run that can be read; None if there is none."""
-    return next(_runs(output, storage), None)
+    """The summary of the newest run that has one; None if no run has, or it cannot be read."""
+    return next(_summaries(output, storage), None)
 
 
 def unknown_words(output: str, storage: StorageOptions) -> list[str]:
     """Words of the vocabularies that the model was never trained with, by the newest run that loaded it."""
-    loaded = (run for run in _runs(output, storage) if "model" in run.get("start_steps", ()))
+    loaded = (run for run in _summaries(output, storage) if run and "model" in run.get("start_steps", ()))
     return next((run["unknown_words"] for run in loaded if "unknown_words" in run), [])
 
 
-def _runs(output: str, storage: StorageOptions) -> Iterator[dict[str, Any]]:
-    """The summaries of all runs that can be read, the newest first."""
+def _summaries(output: str, storage: StorageOptions) -> Iterator[dict[str, Any] | None]:
+    """The summaries of all runs that have one, the newest first; None for one that cannot be read."""
     names: list[str] = []
     with suppress(OutputError, *STORAGE_ERRORS):
         names = [file.name for file in files_below(join(output, RUNS_FOLDER), storage)]
@@ -121,8 +121,7 @@ def _runs(output: str, storage: StorageOptions) -> Iterator[dict[str, Any]]:
         summary = None
         with suppress(OutputError, ValueError, *STORAGE_ERRORS):
             summary = json.loads(read_bytes(join(output, f"{RUNS_FOLDER}/{name}"), storage))
-        if isinstance(summary, dict):
-            yield summary
+        yield summary if isinstance(summary, dict) else None
 
 
 def read_events(output: str, run_id: str, storage: StorageOptions) -> Iterator[dict[str, Any]]:

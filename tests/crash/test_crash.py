@@ -20,6 +20,7 @@ from tests.crash.places import LocalPlace, s3_place
 from tests.crash.world import N_SHARDS, make_world
 from tests.s3 import fresh_clients
 
+pytestmark = pytest.mark.cluster
 N_KILLS = 10
 
 

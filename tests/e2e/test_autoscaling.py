@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pipeline.output.run_log import last_run, read_events
@@ -14,6 +15,7 @@ from tests.crash.cluster import running_cluster
 from tests.e2e.braked_model import BRAKE_VARIABLE, write_command
 from tests.e2e.test_jobs import WORDS, wait_for
 
+pytestmark = pytest.mark.cluster
 LOCAL = StorageOptions()
 N_PICTURES = 60
 

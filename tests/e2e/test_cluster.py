@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests.e2e.command import annotate, digests
 
+pytestmark = pytest.mark.cluster
 METRICS_DRAWN = set(re.findall(r"ray_(escnet_\w+)", (Path(__file__).parents[2] / "docs/grafana.json").read_text()))
 RAY = Path(sys.executable).parent / "ray"
 

@@ -24,6 +24,7 @@ from tests.e2e.command import ESCNET, escnet
 from tests.escnet.tiny import tiny_network
 from tests.pipeline.training.pictures_of import write_pictures
 
+pytestmark = pytest.mark.cluster
 WORDS = ("--vocabulary", "pascal-voc-20", "--model", "escnet-nano", "--views", "single")
 N_PICTURES = 120
 

@@ -32,7 +32,7 @@ def run(monkeypatch, capsys, *arguments):
 def test_the_page_is_written_and_said(folder, monkeypatch, capsys):
     code, out, err = run(monkeypatch, capsys, "out", "--output", "r.html")
     lines = out.splitlines()
-    assert (code, lines[0]) == (0, "r.html: 1 pictures labelled, 0 failed")
+    assert (code, lines[0]) == (0, "r.html: 1 picture labelled, 0 failed")
     assert lines[1].startswith("  shown: 1, 1 of them by their labels alone; 0.0 MB")
     assert err.splitlines()[0] == "reading the footers of 1 label file"
     assert (folder / "r.html").read_text().startswith("<!doctype html>")
