@@ -44,8 +44,7 @@ demo: $(INSTALLED)
 	@echo "your own pictures, training. The same command again finds everything done."
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not cluster"
-	@$(BIN)/python -m pytest -m cluster
+	@$(BIN)/python -m pytest
 
 check: lint types test
 
