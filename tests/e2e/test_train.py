@@ -1,6 +1,7 @@
 """`escnet train` on Ray Train: stopped, killed and gone on with; two workers; then labelled with."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -72,15 +73,25 @@ def begin(recipe, output, *more, **options) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
 
 
+def newest_state(output) -> int:
+    return max((int(path.stem[-9:]) for path in (output / "checkpoints").glob("step-*.pt")), default=0)
+
+
 def wait_for_state(output, step: int, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 500
     while time.monotonic() < deadline:
         assert process.poll() is None, process.stdout.read()
-        found = [int(path.stem[-9:]) for path in (output / "checkpoints").glob("step-*.pt")]
-        if max(found, default=0) >= step:
+        if newest_state(output) >= step:
             return
         time.sleep(0.05)
     pytest.fail(f"no state of step {step}")
+
+
+def assert_kept_where_it_stopped(said: str, output) -> None:
+    """The newest state is that of the step that was said, and the curve, a line every two steps, goes no further."""
+    kept = int(re.search(rf"stopped; (\d+) of {N_STEPS} steps are done and kept, the same command goes on", said)[1])
+    assert newest_state(output) == kept
+    assert max(losses_of(output)) == kept - kept % 2
 
 
 def training_processes(driver: subprocess.Popen) -> list[psutil.Process]:
@@ -98,6 +109,13 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(recipe, undisturbed, tm
     process.communicate(timeout=500)
     assert len(workers) >= 1
     assert psutil.wait_procs(workers, timeout=100)[1] == []  # none goes on without its driver
+
+    process = begin(recipe, output, *ONE_CORE)
+    wait_for_state(output, newest_state(output) + 3, process)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=500)[0]
+    assert process.returncode == 130, said
+    assert_kept_where_it_stopped(said, output)
 
     done = escnet("train", recipe, "--output", output, *ONE_CORE)
     assert "tiny: going on from step " in done.stderr
@@ -132,8 +150,7 @@ def test_two_workers_take_the_same_way_though_one_dies_until_they_are_stopped(re
     said = process.communicate(timeout=500)[0]
     assert process.returncode == 1, said
     assert "stopping: a state is being saved" in said
-    assert f"of {N_STEPS} steps are done and kept, the same command goes on from there" in said
+    assert_kept_where_it_stopped(said, output)
     losses, found = undisturbed[0], losses_of(output)
     assert list(found) == list(losses)[: len(found)]
     assert list(found.values()) == pytest.approx(list(losses.values())[: len(found)], rel=0.02)
-    assert max(os.listdir(output / "checkpoints")) >= f"step-{max(found):09}.pt"
