@@ -24,7 +24,7 @@ from tests.e2e.command import ESCNET, escnet
 from tests.escnet.tiny import tiny_network
 from tests.pipeline.training.pictures_of import write_pictures
 
-N_STEPS = 24
+N_STEPS = 72  # several seconds of steps: a signal must come before the last of them
 ONE_CORE = ("--device", "cpu", "--cpus-per-worker", 1)
 
 
@@ -44,7 +44,7 @@ def recipe(tmp_path_factory):
         "ema_decay": 0.9,
         "checkpoint_every": 3,
         "log_every": 2,
-        "validation": {"data": {**data, "split": "val"}, "every": 12},
+        "validation": {"data": {**data, "split": "val"}, "every": 36},
         "stages": [stage | {"batch_size": 4, "micro_batch_size": 2}],
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
@@ -103,19 +103,19 @@ def training_processes(driver: subprocess.Popen) -> list[psutil.Process]:
 def test_a_run_that_is_killed_ends_as_if_it_had_not_been(recipe, undisturbed, tmp_path):
     output = tmp_path / "run"
     process = begin(recipe, output, *ONE_CORE)
-    wait_for_state(output, 9, process)
+    wait_for_state(output, 3, process)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=500)[0]
+    assert process.returncode == 130, said
+    assert_kept_where_it_stopped(said, output)
+
+    process = begin(recipe, output, *ONE_CORE)
+    wait_for_state(output, newest_state(output) + 3, process)
     workers = training_processes(process)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=500)
     assert len(workers) >= 1
     assert psutil.wait_procs(workers, timeout=100)[1] == []  # none goes on without its driver
-
-    process = begin(recipe, output, *ONE_CORE)
-    wait_for_state(output, newest_state(output) + 3, process)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=500)[0]
-    assert process.returncode == 130, said
-    assert_kept_where_it_stopped(said, output)
 
     done = escnet("train", recipe, "--output", output, *ONE_CORE)
     assert "tiny: going on from step " in done.stderr
@@ -129,7 +129,7 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(recipe, undisturbed, tm
     said = escnet("model", "show", output / "tiny.safetensors").stdout
     assert "trained       yes" in said
     again = escnet("train", recipe, "--output", output, *ONE_CORE).stdout
-    assert "24 steps, all of them before: nothing is left to do" in again
+    assert f"{N_STEPS} steps, all of them before: nothing is left to do" in again
     assert f"fingerprint {read_header(output / 'tiny.safetensors').fingerprint}" in again
     pictures = recipe.parent / "pictures"
     trained = ("--model", output / "tiny.safetensors", "--vocabulary", recipe.parent / "words.txt")
