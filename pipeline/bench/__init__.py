@@ -7,8 +7,8 @@ down. Pictures and words are made up, and the same every time.
 import importlib.metadata
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from pipeline.bench.made_up import made_up_vocabulary, write_pictures, write_wor
 from pipeline.model_cache import find_model
 from pipeline.storage import StorageOptions
 from schemas.errors import InputError
-from schemas.job import Dtype, JobRequest, Preselect, Views
+from schemas.job import OFF, Dtype, JobRequest, Preselect, Views
 from schemas.timings import STAGES, RunTimings
 
 Say = Callable[[str], None]
@@ -63,7 +63,7 @@ def bench(request: BenchRequest, say: Say) -> dict[str, Any]:
     """
     storage = StorageOptions(request.endpoint_url, request.profile)
     model = find_model(request.model, storage, request.allow_random_weights)
-    settings = list(_settings(request, model))
+    settings = _distinct(_settings(request, model))
     device = settings[0].device
     rows = []
     for number, setting in enumerate(settings, start=1):
@@ -108,6 +108,18 @@ def _settings(request: BenchRequest, model: ResolvedModel) -> Iterator[Setting]:
             request.model, request.allow_random_weights, device, n_classes, views, dtype, preselect, batch_size, width,
             height, request.threads, request.repeat, request.endpoint_url, request.profile,
         )  # fmt: skip
+
+
+def _distinct(settings: Iterable[Setting]) -> list[Setting]:
+    """Those that compute different things: limits of preselection that the vocabulary cannot reach are all alike.
+
+    `OFF` is another matter: below such a limit classes are still left out that are unlikely in a picture.
+    """
+    found: dict[Setting, Setting] = {}
+    for setting in settings:
+        limit = setting.preselect if setting.preselect == OFF else min(setting.preselect, setting.n_classes)
+        found.setdefault(replace(setting, preselect=limit), setting)
+    return list(found.values())
 
 
 def _model_row(setting: Setting, measured: Measured) -> dict[str, Any]:

@@ -52,8 +52,7 @@ class Setting:
 
     def __str__(self) -> str:
         batch = f", batches of {self.batch_size}" if self.batch_size > 1 else ""
-        keeps_all = self.preselect == OFF or self.preselect >= self.n_classes
-        kept = "" if keeps_all else f" ({self.preselect} preselected)"
+        kept = "" if self.preselect == OFF else f" (at most {self.preselect} preselected)"
         return f"{self.n_classes} classes{kept}, {self.views}, {self.dtype}, {self.width} x {self.height}{batch}"
 
 

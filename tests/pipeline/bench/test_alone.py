@@ -81,6 +81,22 @@ def test_classes_are_preselected_as_in_a_job_unless_asked_otherwise(found, model
     assert [each.preselect for each in found] == [row["preselect"] for row in report["model"]] == measured
 
 
+def test_limits_that_a_vocabulary_cannot_reach_are_measured_once_and_every_setting_has_its_own_name(found):
+    request = BenchRequest("escnet-nano", device="cpu", classes=(20, 40), preselects=("off", 32, 64), n_pictures=0)
+    said = []
+    report = bench(request, said.append)
+    measured = [(row["classes"], row["preselect"]) for row in report["model"]]
+    assert len(found) == 5
+    assert measured == [(20, "off"), (40, "off"), (20, 32), (40, 32), (40, 64)]
+    assert [line for line in said if " of 5: " in line] == [
+        "1 of 5: 20 classes, single, float32, 640 x 480",
+        "2 of 5: 40 classes, single, float32, 640 x 480",
+        "3 of 5: 20 classes (at most 32 preselected), single, float32, 640 x 480",
+        "4 of 5: 40 classes (at most 32 preselected), single, float32, 640 x 480",
+        "5 of 5: 40 classes (at most 64 preselected), single, float32, 640 x 480",
+    ]
+
+
 def test_preselection_is_refused_for_a_model_whose_classes_depend_on_each_other():
     request = BenchRequest("cat-seg-b16", allow_random_weights=True, device="cpu", preselects=[8], n_pictures=0)
     with pytest.raises(InputError, match="--preselect 8: the classes of this model depend on each other"):
