@@ -81,9 +81,8 @@ def options_in(job_file: str) -> dict[str, Any]:
 @click.option(
     "--shard-size",
     type=click.IntRange(min=1),
-    default=256,
-    show_default=True,
-    help="Pictures a shard: the unit of work and of retry, one label file each.",
+    help="Pictures a shard: the unit of work and of retry, one label file each. [default: 256; in a job of under 8192 "
+    "pictures fewer, so that there are up to 32 shards, of 8 or more]",
 )
 @placement
 @click.option(

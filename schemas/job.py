@@ -15,7 +15,6 @@ from schemas.manifest_table import identity_lines
 from schemas.vocabulary import Level
 
 JOB_FORMAT = "escnet-job/1"
-DEFAULT_SHARD_SIZE = 256
 DEFAULT_MAX_PIXELS = 178_956_970  # where Pillow itself refuses: twice its warning limit
 DEFAULT_MAX_FAILED = 0.01
 DEFAULT_TIMEOUT_S = 600.0  # minutes are ordinary: hundreds of classes in five views on a slow core
@@ -47,7 +46,7 @@ class JobRequest(_Frozen):
     accelerator_type: str | None = None
     wait_for_nodes: bool = False
     address: str | None = None
-    shard_size: int = Field(default=DEFAULT_SHARD_SIZE, ge=1)
+    shard_size: int | None = Field(default=None, ge=1)  # None: as the output was begun with, or by the number of rows
     limit: int | None = Field(default=None, ge=1)
     views: Views | None = None
     dtype: Dtype | None = None

@@ -6,6 +6,7 @@ are the same: so the other output is needed for what is still to be copied, and 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from itertools import chain
 
 from pipeline.annotation.plan_spool import PictureChanges, PlanSpool
@@ -14,6 +15,7 @@ from pipeline.annotation.update import refuse_other_update
 from pipeline.output import read_job, storing, write_job
 from pipeline.output.files import existing_job
 from pipeline.output.plan import PlanDigest, Rows, Shard, cut_shards, read_plan, sweep_parts, write_plan
+from pipeline.output.shard_size import choose_shard_size
 from pipeline.progress import listing
 from pipeline.sources import SourceSummary, list_batches
 from pipeline.storage import StorageOptions, join, write_replace
@@ -26,8 +28,19 @@ from schemas.vocabulary import Vocabulary
 from schemas.vocabulary_changes import vocabulary_changes
 from schemas.vocabulary_files import vocabulary_yaml
 
-# Gives the shards of a job, as often as it is asked; what its sources hold is counted in the summary.
-_Cut = Callable[[SourceSummary], Iterable[Shard]]
+
+@dataclass(frozen=True)
+class _Cutting:
+    """How the rows of a job are cut into shards.
+
+    Args:
+        shards: gives them; what the sources hold is counted in the summary.
+        changes: of an update: how its rows differ from those of the kept cuts.
+    """
+
+    shard_size: int
+    shards: Callable[[SourceSummary], Iterable[Shard]]
+    changes: PictureChanges | None = None
 
 
 def plan_job(job: ResolvedJob, sources: SourceSummary) -> JobRecord:
@@ -41,41 +54,47 @@ def plan_job(job: ResolvedJob, sources: SourceSummary) -> JobRecord:
     found = read_job(request.output, job.storage)
     if found is not None:
         refuse_other_update(request.update, found, request.output)
-        unlisted = found.manifest.model_copy(update={"shard_size": request.shard_size})
+        unlisted = found.manifest.model_copy(update={"shard_size": _shard_size(request, found)})
         _refuse_differences(job, job.record(unlisted), found)  # before listing millions of pictures
         with storing(request.output):  # a run that was killed just after it wrote the plan did not come to it
             sweep_parts(found.manifest.files, request.output, job.storage)
     digest = PlanDigest()
-    with _cutting(job, found, sources) as (cut, changes):
-        shards = digest.watch(cut(sources))
+    with _cutting(job, found, sources) as cutting:
+        shards = digest.watch(cutting.shards(sources))
         if found is None:
-            return _write_plan(job, shards, digest, changes)
+            return _write_plan(job, shards, digest, cutting)
         for _ in shards:
             pass
         _refuse_empty(digest, request)
-        asked = job.record(digest.record(found.manifest.files, request.shard_size))
+        asked = job.record(digest.record(found.manifest.files, cutting.shard_size))
         if asked.manifest != found.manifest:
-            _refuse_differences(job, asked, found, changes or _changes_since(job, found))
+            _refuse_differences(job, asked, found, cutting.changes or _changes_since(job, found))
         if digest.has_signed:  # yesterday's signatures have expired: the same plan again, with today's
-            write_plan(cut(SourceSummary()), request.output, job.storage)
+            write_plan(cutting.shards(SourceSummary()), request.output, job.storage)
     return found
 
 
 @contextmanager
-def _cutting(
-    job: ResolvedJob, found: JobRecord | None, sources: SourceSummary
-) -> Iterator[tuple[_Cut, PictureChanges | None]]:
-    """How the rows of the job are cut into shards; for an update also how they differ from those of the kept cuts."""
-    request = job.request
-    if request.update is None:
-        names = tuple(job.vocabularies)
-        yield lambda summary: cut_shards(_batches(job, summary), names, request.shard_size, job.identify), None
-        return
-    planned, where = found, request.output
-    if planned is None:
-        planned, where = existing_job(request.update, job.storage), request.update
-    with _compared(job, planned, where, sources) as spool:
-        yield lambda _: spool.shards(job.identify, request.shard_size), spool.changes
+def _cutting(job: ResolvedJob, found: JobRecord | None, sources: SourceSummary) -> Iterator[_Cutting]:
+    request, names = job.request, tuple(job.vocabularies)
+    if request.update is not None:
+        planned, where = found, request.output
+        if planned is None:
+            planned, where = existing_job(request.update, job.storage), request.update
+        size = _shard_size(request, planned)
+        with _compared(job, planned, where, sources) as spool:
+            yield _Cutting(size, lambda _: spool.shards(job.identify, size), spool.changes)
+    elif found is not None:
+        size = _shard_size(request, found)
+        yield _Cutting(size, lambda summary: cut_shards(_batches(job, summary), names, size, job.identify))
+    else:
+        size, batches = choose_shard_size(_batches(job, sources), request.shard_size, job.options.batch_size)
+        yield _Cutting(size, lambda _: cut_shards(batches, names, size, job.identify))
+
+
+def _shard_size(request: JobRequest, planned: JobRecord) -> int:
+    """What was asked for, or else what an output was begun with."""
+    return request.shard_size or planned.manifest.shard_size
 
 
 def _compared(
@@ -91,16 +110,14 @@ def _changes_since(job: ResolvedJob, found: JobRecord) -> PictureChanges:
         return spool.changes
 
 
-def _write_plan(
-    job: ResolvedJob, shards: Iterable[Shard], digest: PlanDigest, changes: PictureChanges | None
-) -> JobRecord:
+def _write_plan(job: ResolvedJob, shards: Iterable[Shard], digest: PlanDigest, cutting: _Cutting) -> JobRecord:
     def record_of(files: tuple[str, ...]) -> JobRecord:
         _refuse_empty(digest, job.request)
-        record = job.record(digest.record(files, job.request.shard_size))
-        if job.request.update is None or changes is None:
+        record = job.record(digest.record(files, cutting.shard_size))
+        if job.request.update is None or cutting.changes is None:
             return record
         return record.model_copy(
-            update={"update_of": public_uri(job.request.update), "update_counts": _counts(changes)}
+            update={"update_of": public_uri(job.request.update), "update_counts": _counts(cutting.changes)}
         )
 
     return begin_job(shards, record_of, job.vocabularies, job.request.output, job.storage)

@@ -203,7 +203,7 @@ def _is_alike(request: JobRequest, record: JobRecord, storage: StorageOptions) -
         and [public_uri(source) for source in request.sources]
         == [public_uri(absolute_uri(source, storage)) for source in record.sources]
         and all(found[name] == value for name, value in asked.items())
-        and request.shard_size == record.manifest.shard_size
+        and request.shard_size in (None, record.manifest.shard_size)
         and (request.limit is None or request.limit >= record.manifest.n_rows)
         and (found["cpus_per_actor"], found["max_pixels"]) == (request.cpus_per_actor, request.max_pixels)
     )

@@ -11,6 +11,7 @@ from pipeline.annotation.resolve import ResolvedJob, resolve_job
 from pipeline.estimate.pilot import Pilot, run_pilot
 from pipeline.estimate.reckoning import expect, label_bytes
 from pipeline.estimate.sample import ListingSample
+from pipeline.output.shard_size import choose_shard_size
 from pipeline.progress import listing
 from pipeline.sources import SourceSummary, list_batches
 from pipeline.storage import StorageOptions
@@ -104,17 +105,20 @@ def plan_ahead(
     storage = StorageOptions(endpoint_url=request.endpoint_url, profile=request.profile)
     job = _resolved(request, storage)
     sample, sources = ListingSample(n_pilot), SourceSummary()
-    for _ in sample.watch(listing(_batches(request, storage, sources))):
+    shard_size, batches = choose_shard_size(
+        listing(_batches(request, storage, sources)), request.shard_size, job.options.batch_size
+    )
+    for _ in sample.watch(batches):
         pass
     if sample.n_rows == 0:
         raise SourceError(f"{', '.join(map(public_uri, request.sources))}: no pictures there")
-    n_shards = sample.n_shards(request.shard_size, next(iter(job.vocabularies)))
+    n_shards = sample.n_shards(shard_size, next(iter(job.vocabularies)))
     with run_pilot(request, sample.rows(), job.options.batch_size, scratch, storage, load) as pilot:
         timings = pilot.report.timings
         estimate = Estimate(
             n_bytes=sources.bytes,
             n_shards=n_shards,
-            shard_size=request.shard_size,
+            shard_size=shard_size,
             placement=replace(job.placement, n_actors=min(job.placement.n_actors, n_shards)),
             failed=pilot.report.totals.failed,
             pilot_s=pilot.seconds,

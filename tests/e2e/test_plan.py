@@ -27,7 +27,7 @@ def test_a_plan_says_what_a_job_takes_and_leaves_nothing_behind(planned):
     folder, done = planned
     found = json.loads((folder / "plan.json").read_text())
     expected = found["expected"]
-    assert (expected["n_pictures"], expected["n_pilot"], found["n_shards"]) == (24, 16, 1)
+    assert (expected["n_pictures"], expected["n_pilot"], found["n_shards"]) == (24, 16, 3)
     assert sum(expected["classes"].values()) == pytest.approx(1.0)
     rate = expected["pictures_per_s"]
     assert 0 < rate["low"] < rate["found"] < rate["high"]
@@ -43,14 +43,15 @@ def test_a_plan_file_is_a_job_that_is_held_to_it(planned):
     plan = yaml.safe_load((folder / "plan.yaml").read_text())
     plan["expected"]["classes"] = {"cheese": 1.0}
     (folder / "other.yaml").write_text(yaml.safe_dump(plan))
-    stopped = escnet("annotate", "--job", folder / "other.yaml", "--shard-size", 8, "--strict", code=1)
+    stopped = escnet("annotate", "--job", folder / "other.yaml", "--strict", code=1)
     last = stopped.stderr.splitlines()[-1]
     assert "stopped by --strict: strayed from the plan after 8 pictures: other classes than planned: cheese 0%" in last
     assert len(list((folder / "labels/labels").glob("*.parquet"))) < 3
 
-    done = escnet("annotate", "--job", folder / "other.yaml", "--shard-size", 8, code=3)  # one picture is none
+    done = escnet("annotate", "--job", folder / "other.yaml", code=3)  # one picture is none
     assert "other classes than planned: cheese 0% for 100%" in done.stderr
     assert ds.dataset(folder / "labels/labels").count_rows() == 24
+    assert len(list((folder / "labels/labels").glob("*.parquet"))) == 3  # as planned
 
 
 @pytest.mark.parametrize(

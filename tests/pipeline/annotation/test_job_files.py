@@ -98,7 +98,7 @@ def test_an_unreadable_job_file_is_one_line_that_names_it(tmp_path, make):
 )
 def test_a_value_out_of_range_names_the_option(wrong, said):
     options = {"sources": ("s",), "vocabularies": ("v",), "model": "m", "output": "o"}
-    assert make_request(options).shard_size == 256
+    assert make_request(options).max_failed == 0.01
     with pytest.raises(InputError, match=said):
         make_request({**options, **wrong})
 

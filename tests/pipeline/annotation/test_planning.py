@@ -1,5 +1,6 @@
 """An output holds one job: what is refused says what differs, and what to do."""
 
+import pyarrow.parquet as pq
 import pytest
 
 from schemas.errors import OutputError
@@ -56,3 +57,22 @@ def test_parts_of_a_plan_that_was_never_finished_go_with_the_next_run(world, old
     left.write_bytes(part.read_bytes())
     world.annotate(old)
     assert list((old / "manifest").iterdir()) == [part]
+
+
+def sizes(output):
+    return [pq.read_metadata(path).num_rows for path in sorted(output.glob("labels/*"))]
+
+
+def test_nobody_need_choose_a_shard_size_and_a_chosen_one_stays(world, old, tmp_path):
+    for i in range(6, 11):
+        world.draw(str(i), i)
+    world.annotate(tmp_path / "new", shard_size=None)
+    assert sorted(sizes(tmp_path / "new")) == [3, 8]
+    before = sorted(old.rglob("labels/*"))
+    world.annotate(tmp_path / "updated", update=str(old), shard_size=None)
+    assert sorted(sizes(tmp_path / "updated")) == [1, 2, 2, 2, 2, 2]
+    world.annotate(tmp_path / "updated", update=str(old), shard_size=None)  # goes on with its own
+    for i in range(6, 11):
+        world.erase(str(i))
+    world.annotate(old, shard_size=None)
+    assert sorted(old.rglob("labels/*")) == before
