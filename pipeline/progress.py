@@ -23,8 +23,13 @@ def listing(batches: Iterable[Sequence[ManifestRow]]) -> Iterator[Sequence[Manif
             bar.update(len(batch))
             if not is_terminal and time.monotonic() - last_line >= LINE_EVERY_S:
                 last_line = time.monotonic()
-                tqdm.write(f"{count:,} pictures listed", file=sys.stderr)
+                say(f"{count:,} pictures listed")
             yield batch
+
+
+def say(text: str) -> None:
+    """Print a line on stderr without breaking a bar."""
+    tqdm.write(text, file=sys.stderr)
 
 
 class Progress:
@@ -76,10 +81,7 @@ class Progress:
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""
         self.heard(text)
-        self._print(text)
-
-    def _print(self, text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
+        say(text)
 
     def _write_line(self, now: float, is_loading: bool) -> None:
         seconds = now - self._started
@@ -88,4 +90,4 @@ class Progress:
         left = (self._total - self._done) / rate if rate > 0 else 0.0
         pace = f", {rate:.2f} a second, {left:.0f} s left" if rate > 0 else ""
         loading = "; the model is being loaded" if is_loading else ""
-        self._print(f"{self._done:,} of {self._total:,} pictures{failed}{pace}{loading}")
+        say(f"{self._done:,} of {self._total:,} pictures{failed}{pace}{loading}")

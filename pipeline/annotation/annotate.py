@@ -17,7 +17,7 @@ from pipeline.annotation.labelling import Run, label_shards
 from pipeline.annotation.planning import plan_job
 from pipeline.annotation.resolve import ResolvedJob, resolve_job
 from pipeline.annotation.summary import start_line
-from pipeline.annotation.update import refuse_overlap, take_over
+from pipeline.annotation.update import refuse_overlap, take_over, take_over_unknown_words
 from pipeline.annotation.update_corrections import NO_CORRECTIONS, TakenCorrections, take_over_corrections
 from pipeline.output import absolute_uri, done_shards, read_job, shard_totals, storing, sweep
 from pipeline.output.label_files import merge_totals
@@ -156,6 +156,8 @@ def _finish(
         run, now = replace(_run(job, remaining, plan, totals), started=started), RunningTotals(totals)
         timings = label_shards(job, run, load_segmenter=load_segmenter, check=check, on_result=now.add)
         totals = now.totals
+    elif update is not None:
+        take_over_unknown_words(update, output, storage)
     n_rows_now = sum(shard.n_rows for shard in remaining)
     return _Finished(len(shards) - len(missing), len(taken), corrections, n_rows_now, totals, timings)
 

@@ -32,7 +32,7 @@ class RunWatch:
         self._closed_at: float | None = None
         self._shards = ShardTimings()
         self._n_shards = 0
-        self._unknown_words: list[str] = []
+        self._unknown_words: list[str] | None = None  # until a model is loaded
         self.passed("plan")
         about = {**about, **_about(job, placement)}
         self._monitor = ShardMonitor()

@@ -5,7 +5,7 @@ The output that is updated is only read: it may belong to somebody else, and oth
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from pipeline.output import done_shards, storing
 from pipeline.output.files import existing_job
 from pipeline.output.label_files import LabelFileError, footer_of
+from pipeline.output.run_log import pass_on_unknown_words
 from pipeline.picture.budget import PixelBudget
-from pipeline.progress import Progress
+from pipeline.progress import Progress, say
 from pipeline.storage import FileInfo, StorageOptions, join, list_files, locate, read_bytes, write_new
 from schemas.errors import JobFailedError, OutputError, StoppedError
 from schemas.job import JobRecord, ShardRef
@@ -101,6 +102,17 @@ def take_over(missing: Sequence[ShardRef], n_shards: int, old: str, output: str,
             n_done = len(done_shards(output, storage))
             line = f"stopped; {n_done} of {n_shards} shards are done and kept, the same command goes on with the rest"
             raise StoppedError(line) from stop
+
+
+def take_over_unknown_words(old: str, output: str, storage: StorageOptions) -> None:
+    """Note which words the model was never trained with, as no run of `output` had to load it.
+
+    Nothing is noted of words that changed, where `output` knows already, or if `old` is not needed and gone.
+    """
+    with suppress(OutputError):
+        was, now = existing_job(old, storage), existing_job(output, storage)
+        if (was.model.fingerprint, was.vocabularies) == (now.model.fingerprint, now.vocabularies):
+            pass_on_unknown_words(old, output, "annotate", storage, say)
 
 
 def _copy_all(

@@ -106,10 +106,22 @@ def last_run(output: str, storage: StorageOptions) -> dict[str, Any] | None:
     return next(_summaries(output, storage), None)
 
 
-def unknown_words(output: str, storage: StorageOptions) -> list[str]:
-    """Words of the vocabularies that the model was never trained with, by the newest run that loaded it."""
-    loaded = (run for run in _summaries(output, storage) if run and "model" in run.get("start_steps", ()))
-    return next((run["unknown_words"] for run in loaded if "unknown_words" in run), [])
+def unknown_words(output: str, storage: StorageOptions) -> list[str] | None:
+    """Words of the vocabularies that the model was never trained with, by the newest run that knows, or None."""
+    said = (run.get("unknown_words") for run in _summaries(output, storage) if run)
+    return next((words for words in said if isinstance(words, list)), None)
+
+
+def pass_on_unknown_words(
+    old: str, new: str, command: str, storage: StorageOptions, say: Callable[[str], None]
+) -> None:
+    """Note in `new`, whose labels are of the model and the words of `old`, what a run of `old` says of these words.
+
+    Nothing is written if no run of `old` knows, or if one of `new` does.
+    """
+    words = unknown_words(old, storage)
+    if words is not None and unknown_words(new, storage) is None:
+        RunLog(new, storage, {"command": command, "unknown_words": words}, dict, say).close("done")
 
 
 def _summaries(output: str, storage: StorageOptions) -> Iterator[dict[str, Any] | None]:

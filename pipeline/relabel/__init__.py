@@ -14,8 +14,9 @@ from pipeline.output import absolute_uri, done_shards, read_job, shard_totals, s
 from pipeline.output.files import existing_job
 from pipeline.output.label_files import merge_totals
 from pipeline.output.labelled import vocabularies_as_used
+from pipeline.output.run_log import pass_on_unknown_words
 from pipeline.output.verification.workers import default_workers
-from pipeline.progress import Progress
+from pipeline.progress import Progress, say
 from pipeline.relabel.overrides import copy_overrides, overrides_to_copy
 from pipeline.relabel.plan import plan_again
 from pipeline.relabel.shards import ShardPair, ShardRelabeller, relabel_side_by_side
@@ -101,6 +102,7 @@ def relabel(request: RelabelRequest) -> RelabelReport:
         work = _sort(pairs, record, old, new, storage)
         work.report.n_overrides = copy_overrides(overrides, old, new, storage)
         _relabel_all(work, ShardRelabeller(old, new, storage, record, changes), request.workers, lock.check)
+        pass_on_unknown_words(old, new, "relabel", storage, say)
         sweep(new, storage)  # a worker that was killed while it wrote left a temporary file
     work.report.seconds = time.monotonic() - started
     return work.report

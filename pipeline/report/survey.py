@@ -123,7 +123,7 @@ def survey(labels: LabelledOutput, n_shards: int, n_pictures: int) -> Survey:
         OutputError: a label file that storage does not give, or whose columns cannot be read.
     """
     words = {name: WordSurvey(each) for name, each in labels.vocabularies.items()}
-    never_trained = unknown_words(labels.uri, labels.storage)
+    never_trained = unknown_words(labels.uri, labels.storage) or []
     found = Survey(ShardTotals(), words, 0, defaultdict(list), [], Candidates(n_pictures), never_trained)
     sampled = {ref.shard_id for ref in spread(labels.done, n_shards)}
     with Progress(sum(ref.n_rows for ref in labels.done)) as progress:

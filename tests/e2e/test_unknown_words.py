@@ -57,7 +57,7 @@ def test_annotate_names_the_words_a_model_does_not_know_once_in_one_line(done):
 def test_a_report_names_them_too_also_after_a_run_with_nothing_to_do(folder):
     (folder / "out" / "runs" / "99991231T000000Z-000000").mkdir()
     (folder / "out" / "runs" / "99991231T000000Z-000000" / "summary.json").write_text(
-        '{"unknown_words": [], "start_steps": {}}'
+        '{"unknown_words": null, "start_steps": {}}'
     )
     write_report(str(folder / "out"), str(folder / "report.html"))
     said = "never trained with 2 words used here; what it labels by them means nothing: zebra, crossing."

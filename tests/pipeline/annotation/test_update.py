@@ -15,6 +15,7 @@ from pipeline.annotation.summary import summary_lines
 from pipeline.annotation.update import refuse_overlap
 from pipeline.output import read_job
 from pipeline.output.plan import read_plan, read_shard_rows
+from pipeline.output.run_log import RunLog, unknown_words
 from pipeline.storage import StorageOptions, write_new
 from schemas.errors import JobFailedError, OutputError, StoppedError
 from schemas.job import UpdateCounts
@@ -67,6 +68,17 @@ def test_where_nothing_changed_everything_is_copied_and_the_model_not_loaded(wor
         "Done: 6 of 6 pictures are labelled.",
         f"  update:  3 of 3 shards taken over from {old}; pictures: 0 new, 0 changed, 0 gone",
     ]
+
+
+def test_words_the_model_never_knew_are_those_of_the_old_output_if_all_is_copied_and_no_word_changed(
+    world, old, tmp_path
+):
+    RunLog(str(old), STORAGE, {"unknown_words": ["odd"]}, dict, [].append).close("done")
+    world.annotate(tmp_path / "same", update=str(old))
+    assert unknown_words(str(tmp_path / "same"), STORAGE) == ["odd"]
+    more = [str(world.folder / "w.yaml"), world.words("unused", "even")]
+    world.annotate(tmp_path / "other", update=str(old), vocabularies=more, load=never)
+    assert unknown_words(str(tmp_path / "other"), STORAGE) is None
 
 
 def test_a_changed_picture_costs_its_shard_and_the_result_is_that_of_a_fresh_run(world, old, tmp_path, labelling):

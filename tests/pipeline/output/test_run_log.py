@@ -8,7 +8,7 @@ import pytest
 
 import pipeline.output.run_log
 from pipeline.output import sweep
-from pipeline.output.run_log import RunLog, last_run, read_events, unknown_words
+from pipeline.output.run_log import RunLog, last_run, pass_on_unknown_words, read_events, unknown_words
 from pipeline.storage import StorageOptions, write_replace
 
 STORAGE = StorageOptions()
@@ -57,13 +57,26 @@ def test_of_several_runs_the_newest_counts(tmp_path):
 def test_unknown_words_are_those_of_the_newest_run_that_loaded_the_model(tmp_path):
     runs = [{"unknown_words": ["old"], "start_steps": {"model": 2.0}},
             {"unknown_words": ["new"], "start_steps": {"model": 2.0}},
-            {"unknown_words": [], "start_steps": {"plan": 1.0}}]  # fmt: skip
+            {"unknown_words": None, "start_steps": {"plan": 1.0}}]  # fmt: skip
     for day, about in enumerate(runs, start=1):
         RunLog(str(tmp_path), STORAGE, about, dict, [].append, run_id=f"2026010{day}T000000Z-0").close("done")
     (tmp_path / "runs" / "20260109T000000Z-0").mkdir()
     (tmp_path / "runs" / "20260109T000000Z-0" / "summary.json").write_text('{"unknown')
     assert unknown_words(str(tmp_path), STORAGE) == ["new"]
-    assert unknown_words(str(tmp_path / "other"), STORAGE) == []
+    assert unknown_words(str(tmp_path / "other"), STORAGE) is None
+
+
+def test_unknown_words_are_passed_on_to_labels_of_the_same_words_unless_those_know(tmp_path):
+    old, new, newest = (str(tmp_path / name) for name in ("old", "new", "newest"))
+    pass_on_unknown_words(old, new, "relabel", STORAGE, [].append)
+    assert not (tmp_path / "new").exists()
+    RunLog(old, STORAGE, {"unknown_words": ["zebra"]}, dict, [].append).close("done")
+    for _ in range(2):
+        pass_on_unknown_words(old, new, "relabel", STORAGE, [].append)
+        pass_on_unknown_words(new, newest, "annotate", STORAGE, [].append)
+    assert unknown_words(newest, STORAGE) == ["zebra"]
+    assert len(list((tmp_path / "newest" / "runs").iterdir())) == len(list((tmp_path / "new" / "runs").iterdir())) == 1
+    assert (last_run(new, STORAGE)["command"], last_run(new, STORAGE)["state"]) == ("relabel", "done")
 
 
 def test_what_cannot_be_written_is_told_of_once_and_harms_nothing(tmp_path):

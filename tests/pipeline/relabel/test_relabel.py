@@ -13,8 +13,10 @@ from PIL import Image
 
 import pipeline.annotation.annotate
 import pipeline.relabel
+from pipeline.output.run_log import RunLog, unknown_words
 from pipeline.output.verify import verify
 from pipeline.relabel import RelabelRequest, relabel_lines
+from pipeline.storage import StorageOptions
 from schemas.errors import JobFailedError, ManifestError, OutputError, StoppedError, VocabularyError
 from tests.pipeline.relabel.jobs import CLASSES, EDITS, Jobs, all_classes, contents, draw_scenes, nano, shrunk, words
 from tests.pipeline.small_jobs import Labelling
@@ -92,6 +94,14 @@ def check_there_and_back(jobs: Jobs, labelled: Path, folder: Path, edit: str) ->
     assert verify(str(fresh), workers=1).holds
     jobs.relabel(folder / "relabelled", folder / "back", words())
     assert contents(folder / "back") == contents(labelled)
+
+
+def test_words_the_model_never_knew_are_known_of_the_new_output_too(jobs, labelled, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(labelled, old)
+    RunLog(str(old), StorageOptions(), {"unknown_words": ["snow"]}, dict, [].append).close("done")
+    jobs.relabel(old, tmp_path / "up", level="top")
+    assert unknown_words(str(tmp_path / "up"), StorageOptions()) == ["snow"]
 
 
 @pytest.mark.parametrize("level", ["parent", "top"])
