@@ -48,7 +48,7 @@ def findings(
     frequent = [each for each in classes if each[1].fraction >= _NOT_RARE and each[1].confidence is not None]
     unsure = sorted(frequent, key=lambda each: (each[1].confidence, each[1].id))[:_NAMED]
     if len(frequent) > 1:
-        said.append(_finding("fact", "The model is least sure of", unsure, _confidence_text))
+        said.append(_finding("fact", "Least sure, by mean confidence:", unsure, _confidence_text))
     if measured is not None:
         scored = sorted((each for each in classes if each[1].iou is not None), key=lambda each: each[1].iou)
         if len(scored) > 1:

@@ -96,9 +96,10 @@ def _lead(labels: LabelledOutput, found: Survey) -> str:
 
 def _classes_note(found: Survey) -> str:
     counts = "Pixels and pictures are those of all labels"
+    spread = "A tenth of the pixels lie below its spread, a tenth above; the stroke is the median"
     if found.n_sampled < found.totals.rows:
-        return f"{counts}; confidence is that of {found.n_sampled:,} pictures, spread over them."
-    return f"{counts}, and so is confidence."
+        return f"{counts}; confidence is that of {found.n_sampled:,} pictures, evenly over them. {spread}."
+    return f"{counts}, and so is confidence. {spread}."
 
 
 def _failures(found: Survey) -> list[dict[str, Any]]:
@@ -120,6 +121,11 @@ def _made(labels: LabelledOutput) -> list[tuple[str, str]]:
     rows.append(("Manifest", f"{pictures} in {shards}, digest {manifest.digest}"))
     if job.update_of is not None:
         rows.append(("Update of", public_uri(job.update_of)))
-    rows += [(name.replace("_", " ").capitalize(), str(value)) for name, value in job.options.model_dump().items()]
+    options = job.options.model_dump()
+    named = [name.replace("_", " ").capitalize().replace("Cpus", "CPUs") for name in options]
+    rows += [
+        (name, f"{value:,}" if isinstance(value, int) else str(value))
+        for name, value in zip(named, options.values(), strict=True)
+    ]
     rows.append(("Versions", ", ".join(f"{name} {version}" for name, version in job.versions.items())))
     return rows

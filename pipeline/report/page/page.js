@@ -45,10 +45,13 @@ for (const radio of document.querySelectorAll("input[name=view]")) {
     const wasAll = state.view === "all";
     state.view = radio.value;
     by("opacity-row").classList.toggle("off", !["blend", "all"].includes(state.view));
+    by("key-ignored").hidden = ["picture", "confidence"].includes(state.view);
+    by("key-confidence").hidden = state.view !== "confidence";
     if (wasAll || state.view === "all") for (const grid of [by("sheet"), by("class-sheet")]) fill(grid, grid.numbers ?? []);
     else redrawAll();
   });
 }
+document.querySelector(".ramp").style.background = `linear-gradient(to right, ${VIRIDIS.map(cssColor).join(", ")})`;
 by("opacity").addEventListener("input", () => {
   state.opacity = Number(by("opacity").value);
   redrawAll();

@@ -39,7 +39,7 @@ async function redraw(canvas) {
   const shown = await loaded(canvas.number);
   draw(canvas, shown, how(canvas.fixedView || state.view));
   canvas.dataset.drawn = canvas.fixedView || state.view;
-  const line = canvas.closest(".card")?.querySelector(".ignored");
+  const line = canvas.closest(".card, dialog")?.querySelector(".ignored");
   const share = state.threshold > 0 ? ignoredShare(shown, state.threshold) : shown.picture.ignored_fraction;
   if (line) line.textContent = `${percent(share)} ignored`;
 }
@@ -123,8 +123,12 @@ function showViewer(number, numbers) {
   viewed = { number, numbers };
   by("viewer-title").textContent = picture.id;
   const confidence = picture.confidence_mean === null ? "" : `, mean confidence ${picture.confidence_mean.toFixed(3)}`;
-  by("viewer-about").textContent =
-    `${picture.size[0]} × ${picture.size[1]} pixels${confidence}, ${percent(picture.ignored_fraction)} ignored · ${picture.note ?? picture.uri}`;
+  by("viewer-about").replaceChildren(
+    `${picture.size[0]} × ${picture.size[1]} pixels${confidence}, `,
+    element("span", { className: "ignored", textContent: `${percent(picture.ignored_fraction)} ignored` }),
+    ` · ${picture.note ?? picture.uri}`);
+  const stored = state.threshold > 0 ? ", without the threshold set here" : "";
+  by("viewer-note").textContent = `Classes, with their share of the picture and their mean confidence${stored}:`;
   const views = state.view === "confidence" ? [...PANELS, "confidence"] : PANELS;
   by("viewer-panels").replaceChildren(...views.map((view) => pictureCanvas(number, view)));
   by("viewer-legend").replaceChildren(...picture.classes.map(([position, fraction, mean]) => {

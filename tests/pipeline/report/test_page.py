@@ -143,6 +143,54 @@ def test_a_picture_in_large_has_its_legend(opened):
     assert find(opened, "#viewer-legend").text.split("\n") == ["land", "50.0%, 0.80"]
 
 
+def test_a_picture_in_large_says_what_the_threshold_ignores_of_it(opened):
+    move_threshold(opened, 81)
+    canvas_of(opened, "a.png").click()
+    wait(opened, "#viewer canvas")
+    about = "32 × 24 pixels, mean confidence 0.800, 100.0% ignored"
+    until(opened, lambda d: find(d, "#viewer-about").text.startswith(about))
+    assert find(opened, "#viewer-note").text.endswith("without the threshold set here:")
+
+
+def test_colours_that_are_no_class_have_a_key(opened):
+    def keys():
+        shown = [each for each in opened.find_elements("css selector", ".key") if each.is_displayed()]
+        return [" ".join(each.text.split()) for each in shown]
+
+    assert keys() == ["ignored"]
+    show(opened, "confidence")
+    assert keys() == ["0, unsure 1, sure"]
+    assert "rgb(253, 231, 37)" in find(opened, ".ramp").get_attribute("style")
+    show(opened, "picture")
+    assert keys() == []
+
+
+def test_the_spread_of_a_class_lies_on_its_line(opened):
+    cells = opened.execute_script("""
+        const box = (each) => each.getBoundingClientRect();
+        return [...document.querySelectorAll(".classes td.spread")].map((cell) => {
+          const [line, stroke] = [cell.querySelector("div"), cell.querySelector("b")];
+          const middle = stroke && (box(stroke).left + box(stroke).right) / 2;
+          const at = stroke && 100 * (middle - box(line).left) / box(line).width - parseFloat(stroke.style.left);
+          return [box(line).right + 10 < box(cell).right, stroke === null, Math.abs(at ?? 0) < 1];
+        });""")
+    assert cells == [[True, False, True]] * 3 + [[True, True, True]]  # the last has no pixels, and no stroke
+
+
+def test_a_phone_shows_what_matters_without_scrolling_sideways(opened):
+    """Names, shares, pictures and confidence of the classes; the rest of the table scrolls."""
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        width, seen, tabs = opened.execute_script("""
+            const right = (each) => each.getBoundingClientRect().right;
+            return [document.documentElement.scrollWidth, right(document.querySelector(".classes th:nth-child(4)")),
+                    [...document.querySelectorAll(".tabs button")].map((each) => each.offsetTop)];""")
+    finally:
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert (width, seen <= 390, len(set(tabs))) == (390, True, 1)
+
+
 def test_a_class_has_a_page_of_its_own(opened, page):
     opened.get(f"{page}#class/0/7")
     wait(opened, "#class-sheet canvas")

@@ -142,7 +142,7 @@ def test_scores_are_shown_and_those_of_other_labels_refused(output, tmp_path):
     scores = evaluate(output, str(tmp_path / "masks"), allow_missing=True).as_json()
     (tmp_path / "scores.json").write_text(json.dumps(scores))
     text, _ = page_of(output, tmp_path / "r.html", scores=str(tmp_path / "scores.json"))
-    assert 'aria-label="Accuracy by confidence"' in text
+    assert 'aria-label="Share of pixels that are right, by confidence"' in text
     assert f"<dd>{scores['miou']:.3f}</dd>" in text
     scores["model"]["fingerprint"] = "other"
     (tmp_path / "scores.json").write_text(json.dumps(scores))
