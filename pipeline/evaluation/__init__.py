@@ -37,6 +37,7 @@ class Evaluation:
         output, ground_truth: URIs without secrets.
         vocabulary: as used for the labels, with its held-out marks.
         protocol: name, if one was asked for.
+        labels_digest: says which labels these are: that of the job's manifest, which names all of its shards.
         n_pictures: pictures compared, failed ones among them.
         n_failed: pictures without labels; all their pixels are wrong.
         n_planned: pictures of the job under this vocabulary.
@@ -53,6 +54,7 @@ class Evaluation:
     vocabulary: Vocabulary
     protocol: str | None
     model: ModelRecord
+    labels_digest: str
     scores: Scores
     n_pictures: int
     n_failed: int
@@ -89,6 +91,7 @@ class Evaluation:
             "vocabulary": self.vocabulary.name,
             "protocol": self.protocol,
             "model": self.model.model_dump(),
+            "labels_digest": self.labels_digest,
             "miou": scores.miou,
             "miou_seen": self.miou_seen,
             "miou_heldout": self.miou_heldout,
@@ -174,6 +177,7 @@ def evaluate(
         vocabulary=labels.vocabulary,
         protocol=protocol,
         model=labels.job.model,
+        labels_digest=labels.job.manifest.digest,
         scores=scores,
         n_pictures=tally.n_pictures,
         n_failed=tally.n_failed,

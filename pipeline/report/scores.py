@@ -29,9 +29,11 @@ class _Bin(BaseModel):
 class _Scores(BaseModel):
     """What is used of the file; docs/evaluation.md describes it."""
 
+    output: str
     ground_truth: str
     vocabulary: str
     model: ModelRecord
+    labels_digest: str
     miou: float
     pixel_accuracy: float
     ece: float | None
@@ -87,6 +89,11 @@ def _check_same_labels(found: _Scores, uri: str, labels: LabelledOutput) -> None
         raise InputError(
             f"{public_uri(uri)}: scores of {found.vocabulary!r} by {found.model.name}, but {labels.name} has labels of "
             f"{', '.join(labels.vocabularies)} by {labels.job.model.name}; run `escnet evaluate` on these"
+        )
+    if found.labels_digest != labels.job.manifest.digest:
+        raise InputError(
+            f"{public_uri(uri)}: scores of {found.output}, whose pictures, words or options are not those of "
+            f"{labels.name}; run `escnet evaluate` on these"
         )
 
 

@@ -144,15 +144,19 @@ def test_scores_are_shown_and_those_of_other_labels_refused(output, tmp_path):
     text, _ = page_of(output, tmp_path / "r.html", scores=str(tmp_path / "scores.json"))
     assert 'aria-label="Share of pixels that are right, by confidence"' in text
     assert f"<dd>{scores['miou']:.3f}</dd>" in text
-    scores["model"]["fingerprint"] = "other"
-    (tmp_path / "scores.json").write_text(json.dumps(scores))
-    with pytest.raises(InputError, match="run `escnet evaluate` on these"):
-        write_report(output, str(tmp_path / "new.html"), scores=str(tmp_path / "scores.json"))
+    others = [
+        (scores | {"model": scores["model"] | {"fingerprint": "other"}}, "scores of 'words' by"),
+        (scores | {"labels_digest": "other"}, "whose pictures, words or options are not those of"),
+    ]
+    for found, said in others:
+        (tmp_path / "scores.json").write_text(json.dumps(found))
+        with pytest.raises(InputError, match=f"{said}.*; run `escnet evaluate` on these"):
+            write_report(output, str(tmp_path / "new.html"), scores=str(tmp_path / "scores.json"))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{}", r"no scores \(ground_truth: Field required\)"), ("no json", "no scores"), (None, "not found|no such")],
+    [("{}", r"no scores \(output: Field required\)"), ("no json", "no scores"), (None, "not found|no such")],
 )
 def test_files_that_are_no_scores_are_refused(output, tmp_path, text, said):
     if text is not None:
