@@ -54,4 +54,4 @@ def test_a_bench_measures_a_model_in_a_bucket_by_classes_and_a_job_by_stage(tmp_
     assert found["job"]["stages"]["n_segmented"] == 4
     assert {"torch", "ray", "python"} <= found["versions"].keys()
     assert "| classes | views  | dtype   |" in shown.stdout
-    assert "1 of 1: 2 classes, single, float32, 64 x 48" in shown.stderr
+    assert "1 of 1: 2 classes (at most 32 preselected), single, float32, 64 x 48" in shown.stderr
