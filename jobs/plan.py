@@ -84,6 +84,8 @@ def plan(
         click.echo(line)
     if json_file is not None:
         write_json(estimate_json(estimate), json_file, storage, replace=overwrite)
+    if sheet is not None:
+        click.echo(f"{sheet}: some of the pilot's pictures with their labels")
     if plan_file is not None:
         write_text(plan_yaml(request, estimate.expectation), plan_file, storage, replace=overwrite)
         click.echo(f"{plan_file}: the job, and what to expect; escnet annotate --job {plan_file}")

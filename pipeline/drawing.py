@@ -33,23 +33,25 @@ def blend(pixels: np.ndarray, painted: np.ndarray, opacity: float) -> np.ndarray
 
 
 def legend(classes: Sequence[Mapping[str, Any]], colors: Mapping[int, Color]) -> Image.Image:
-    """A white strip with colour, name and share of each class, the largest first.
+    """A white strip with colour, name and share of each class, the largest first, and of what is ignored.
 
     Args:
         classes: of a label row; those with less than 0.2 % of the picture are left out.
     """
-    named = [each for each in classes if each["fraction"] >= _SMALLEST_NAMED]
-    named.sort(key=lambda each: -each["pixels"])
-    lines = [f"{each['name']} {each['fraction']:.1%}" for each in named]
+    named = [(each["name"], each["fraction"], colors[each["class_id"]]) for each in classes]
+    named.sort(key=lambda each: -each[1])
+    named.append(("ignored", 1 - sum(each["fraction"] for each in classes), IGNORED))
+    named = [each for each in named if each[1] >= _SMALLEST_NAMED]
+    lines = [f"{name} {fraction:.1%}" for name, fraction, _ in named]
     font = ImageFont.load_default(_FONT_PX)
     text_left = _MARGIN_PX + _SWATCH_PX + 8
     width = text_left + _MARGIN_PX + int(max((font.getlength(line) for line in lines), default=0))
     strip = Image.new("RGB", (width, _LINE_PX * len(lines) + _MARGIN_PX), "white")
     pen = ImageDraw.Draw(strip)
-    for k, (each, line) in enumerate(zip(named, lines, strict=True)):
+    for k, ((_, _, color), line) in enumerate(zip(named, lines, strict=True)):
         top = _MARGIN_PX // 2 + 2 + _LINE_PX * k
         box = (_MARGIN_PX, top, _MARGIN_PX + _SWATCH_PX, top + _SWATCH_PX)
-        pen.rectangle(box, fill=colors[each["class_id"]], outline="black")
+        pen.rectangle(box, fill=color, outline="black")
         pen.text((text_left, top + _SWATCH_PX / 2), line, fill="black", font=font, anchor="lm")
     return strip
 

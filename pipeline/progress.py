@@ -8,9 +8,12 @@ from types import TracebackType
 from tqdm import tqdm
 
 from schemas.manifest import ManifestRow
+from schemas.quantities import duration_text
 
 LINE_EVERY_S = 10.0
 RATE_AFTER_S = 0.5  # a rate over less time says nothing
+# tqdm's own, but for the rate: slow ones stay pictures a second, where tqdm would say seconds a picture
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
 
 
 def listing(batches: Iterable[Sequence[ManifestRow]]) -> Iterator[Sequence[ManifestRow]]:
@@ -54,6 +57,7 @@ class Progress:
             unit=" pictures",
             smoothing=0.1,
             dynamic_ncols=True,
+            bar_format=BAR,
             disable=not self._is_terminal,
         )
 
@@ -88,6 +92,6 @@ class Progress:
         rate = (self._done - self._initial) / seconds if seconds >= RATE_AFTER_S else 0.0
         failed = f", {self._failed:,} failed" if self._failed else ""
         left = (self._total - self._done) / rate if rate > 0 else 0.0
-        pace = f", {rate:.2f} a second, {left:.0f} s left" if rate > 0 else ""
+        pace = f", {rate:.2f} a second, {duration_text(left)} left" if rate > 0 else ""
         loading = "; the model is being loaded" if is_loading else ""
         say(f"{self._done:,} of {self._total:,} pictures{failed}{pace}{loading}")

@@ -1,4 +1,4 @@
-"""Counts, sizes and durations in words, for people."""
+"""Counts, sizes, shares and durations in words, for people."""
 
 
 def counted(n: int, thing: str) -> str:
@@ -15,6 +15,11 @@ def size_text(n_bytes: float) -> str:
             break
         size, unit = size / 1000, larger
     return f"{size:,.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def share_text(fraction: float) -> str:
+    """Such as "12.5%"; "<0.1%" for what is more than nothing and would be rounded to it."""
+    return "<0.1%" if 0 < fraction < 0.0005 else f"{fraction:.1%}"
 
 
 def duration_text(seconds: float) -> str:

@@ -3,8 +3,10 @@
 from pipeline.comparison import Comparison
 from pipeline.comparison.counts import ClassAgreement
 from schemas.errors import one_line
+from schemas.quantities import share_text
 
 _SHOWN = 10  # classes and pictures
+_SMALLEST_SAID = 0.005  # of the pixels of a class: less would be rounded to nothing
 
 _COUNTS = (
     ("n_only_first", "only in the first"),
@@ -32,21 +34,29 @@ def comparison_lines(found: Comparison) -> list[str]:
     said = [f"{getattr(found, name):,} {text}" for name, text in _COUNTS if getattr(found, name)]
     if said:
         lines.append(f"  left out         {', '.join(said)}")
-    lines += _class_lines(classes[:_SHOWN])
-    lines += ["", "Pictures that differ most, by agreement:"]
-    lines += [f"  {value:.3f}  {image_id}" for image_id, value in found.worst[:_SHOWN]]
+    lines += _class_lines([each for each in classes if each.iou < 1][:_SHOWN], found.n_pixels)
+    if differ := [each for each in found.worst[:_SHOWN] if each[1] < 1]:
+        lines += ["", "Pictures that differ most, by agreement:"]
+        lines += [f"  {value:.3f}  {image_id}" for image_id, value in differ]
+    elif found.pixel_agreement == 1:
+        lines.append("No pixel differs.")
     return list(map(one_line, lines))
 
 
-def _class_lines(classes: list[ClassAgreement]) -> list[str]:
+def _class_lines(classes: list[ClassAgreement], n_pixels: int) -> list[str]:
     if not classes:
         return []
     width = max(len("CLASS"), *(len(each.name) for each in classes))
-    lines = ["", f"  {'CLASS'.ljust(width)}    IOU  IN THE SECOND ALSO"]
+    lines = ["", f"  {'CLASS'.ljust(width)}    IOU  FIRST  SECOND  IN THE SECOND ALSO"]
     for each in classes:
-        total = max(1, each.pixels[0])
-        others = ", ".join(f"{name or 'ignored'} {n / total:.0%}" for name, n in each.becomes.items())
-        lines.append(
-            f"  {each.name.ljust(width)}  {each.iou:.3f}  {others or ('-' if each.pixels[0] else 'not in the first')}"
-        )
+        first, second = (share_text(n / n_pixels) for n in each.pixels)
+        lines.append(f"  {each.name.ljust(width)}  {each.iou:.3f}  {first:>5}  {second:>6}  {_becomes(each)}")
     return lines
+
+
+def _becomes(found: ClassAgreement) -> str:
+    """What else the pixels of the first are in the second, where that is a hundredth of them or more."""
+    if not found.pixels[0]:
+        return "not in the first"
+    shares = {name or "ignored": n / found.pixels[0] for name, n in found.becomes.items()}
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= _SMALLEST_SAID) or "-"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from pipeline.evaluation import Evaluation
 from pipeline.evaluation.scores import ClassScore
 from pipeline.evaluation.thresholds import FEW_PICTURES, Thresholds
-from schemas.quantities import counted
+from schemas.quantities import counted, share_text
 
 if TYPE_CHECKING:  # it loads torch
     from pipeline.evaluation.calibration import Calibration
@@ -43,11 +43,11 @@ def _score_rows(found: Evaluation) -> list[Row]:
     weighted = "each class by its pixels in the ground truth"
     rows.append(("weighted IoU", _score(scores.frequency_weighted_iou), weighted))
     if found.boundary_f is not None:
-        rows.append(("boundary F-score", _score(found.mean_boundary_f), "outlines, within 0.75 % of the diagonal"))
+        rows.append(("boundary F-score", _score(found.mean_boundary_f), "outlines, within 0.75% of the diagonal"))
     rows.append(("pixel accuracy", _score(scores.pixel_accuracy), counted(scores.n_pixels, "pixel")))
     rows.append(("calibration error", _score(scores.ece), "0 is best: then confidence is how often it is right"))
     if scores.ignored_fraction:
-        rows.append(("ignored", _share(scores.ignored_fraction), "no class was sure enough; counted as wrong"))
+        rows.append(("ignored", share_text(scores.ignored_fraction), "no class was sure enough; counted as wrong"))
     return rows
 
 
@@ -67,14 +67,14 @@ def _mistakes(found: Evaluation) -> list[Row]:
     """What is taken for what most often."""
     names = {each.id: each.name for each in found.vocabulary.classes}
     wrong = [pair for pair in found.confusion if pair[0] != pair[1] and pair[1] is not None][:_SHOWN]
-    rows = [(names[t], names[p], _share(n / found.scores.n_pixels)) for t, p, n in wrong if p is not None]
+    rows = [(names[t], names[p], share_text(n / found.scores.n_pixels)) for t, p, n in wrong if p is not None]
     return [("MISTAKEN", "FOR", "PIXELS"), *rows] if rows else []
 
 
 def _class_row(score: ClassScore, found: Evaluation) -> Row:
     name, heldout = next((c.name, c.heldout) for c in found.vocabulary.classes if c.id == score.id)
     n_pixels = found.scores.n_pixels
-    shares = _share(score.pixels / n_pixels), _share(score.predicted / n_pixels)
+    shares = share_text(score.pixels / n_pixels), share_text(score.predicted / n_pixels)
     return (f"{name} (held-out)" if heldout else name, _score(score.iou), _score(score.accuracy), *shares)
 
 
@@ -84,7 +84,7 @@ def _threshold_lines(found: Evaluation, thresholds: Thresholds) -> list[str]:
     for point in thresholds.curve:
         is_asked = point.target == thresholds.target
         target = "no thresholds" if point.target is None else f"{point.target:g}"
-        curve.append((target, _score(point.precision), _share(point.coverage), "<- asked for" if is_asked else ""))
+        curve.append((target, _score(point.precision), share_text(point.coverage), "<- asked for" if is_asked else ""))
     names = {each.id: each.name for each in found.vocabulary.classes}
     ordered = sorted(
         thresholds.classes, key=lambda each: (each.coverage if each.coverage is not None else 1.0, each.id)
@@ -92,7 +92,7 @@ def _threshold_lines(found: Evaluation, thresholds: Thresholds) -> list[str]:
     columns = ("MIN_CONFIDENCE", "PRECISION", "COVERAGE", "PICTURES")
     classes: list[Row] = [("CLASSES THAT KEEP LEAST" if len(ordered) > 2 * _SHOWN else "CLASS", *columns)]
     for each in ordered[: 2 * _SHOWN]:
-        kept = "-" if each.coverage is None else _share(each.coverage)
+        kept = "-" if each.coverage is None else share_text(each.coverage)
         row = (names[each.id], f"{each.min_confidence:g}", _score(each.precision), kept, f"{each.pictures:,}")
         classes.append(row)
     lines = ["Precision against coverage, on pictures the thresholds were not fitted on:", *_table(curve)]
@@ -161,7 +161,3 @@ def _table(rows: list[Row]) -> list[str]:
 
 def _score(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _share(value: float) -> str:
-    return f"{value:.1%}"

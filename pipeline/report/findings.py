@@ -7,7 +7,7 @@ from pipeline.output.labelled import LabelledOutput
 from pipeline.report.class_facts import ClassFacts
 from pipeline.report.scores import MeasuredScores
 from pipeline.report.survey import Survey
-from schemas.quantities import counted
+from schemas.quantities import counted, share_text
 
 _NAMED = 5  # classes in a sentence
 _NOT_RARE = 0.001  # of all pixels: less is no class of which much can be said
@@ -27,10 +27,12 @@ def figures(labels: LabelledOutput, found: Survey) -> list[dict[str, Any]]:
     return [
         _figure("Labelled", f"{totals.labelled:,}", f"of {planned:,} pictures"),
         _figure(
-            "Failed", f"{n_failed:,}", f"{n_failed / totals.rows:.1%} of those done" if totals.rows else "none done"
+            "Failed",
+            f"{n_failed:,}",
+            f"{share_text(n_failed / totals.rows)} of those done" if totals.rows else "none done",
         ),
         _figure("Mean confidence", "none" if confidence is None else f"{confidence:.3f}", "of labelled pixels"),
-        _figure("Ignored", f"{_ignored(found):.1%}", "of all pixels"),
+        _figure("Ignored", share_text(_ignored(found)), "of all pixels"),
         _figure("Classes found", f"{n_found:,}", f"of {n_classes:,}"),
     ]
 

@@ -35,6 +35,7 @@ def test_a_plan_says_what_a_job_takes_and_leaves_nothing_behind(planned):
     assert done.stdout.startswith("24 pictures (")
     assert "  pilot:    16 pictures, spread over all of them" in done.stdout
     assert Image.open(folder / "sheet.png").width > 1000
+    assert f"{folder}/sheet.png: some of the pilot's pictures with their labels" in done.stdout
     assert not (folder / "labels").exists()
 
 

@@ -41,7 +41,9 @@ def test_one_view_alone(output, tmp_path, view, first):
 def test_the_legend_names_classes_in_their_colours(output, tmp_path):
     _, pixels = drawn(output, tmp_path / "x.png", "a.png", view="labels")
     assert pixels[12, 32 + 16].tolist() == LAND
-    assert pixels[:, 32 + 30 :].min() < 128  # its name
+    assert pixels[:20, 32 + 30 :].min() < 128  # its name
+    assert pixels[32, 32 + 16].tolist() == IGNORED
+    assert pixels[20:, 32 + 30 :].min() < 128  # "ignored", and how much
 
 
 def test_a_picture_that_is_gone_is_drawn_by_its_labels(output, tmp_path):

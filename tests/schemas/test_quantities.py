@@ -1,6 +1,6 @@
 import pytest
 
-from schemas.quantities import counted, duration_text, size_text
+from schemas.quantities import counted, duration_text, share_text, size_text
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,13 @@ def test_counts(n, thing, text):
 )
 def test_sizes(n_bytes, text):
     assert size_text(n_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"), [(0, "0.0%"), (1e-9, "<0.1%"), (0.0005, "0.1%"), (0.1249, "12.5%"), (1, "100.0%")]
+)
+def test_shares(fraction, text):
+    assert share_text(fraction) == text
 
 
 @pytest.mark.parametrize(

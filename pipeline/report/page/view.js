@@ -1,7 +1,7 @@
 // Cards, what the pointer shows, the toolbar, and one picture in large.
 
 const by = (id) => document.getElementById(id);
-const percent = (share) => `${(100 * share).toFixed(1)}%`;
+const percent = (share) => (share > 0 && share < 0.0005 ? "<0.1%" : `${(100 * share).toFixed(1)}%`);
 const state = { view: "blend", opacity: 0.55, threshold: 0, only: null };
 
 function element(tag, properties = {}, ...children) {

@@ -80,14 +80,34 @@ def test_the_other_way_round_changes_sides_alone(outputs):
 def test_what_is_said_names_classes_and_pictures(outputs):
     lines = comparison_lines(compare(*outputs))
     assert lines[1] == "  pixel agreement  0.750  of 8 pixels"
-    assert "  sky    0.000  ignored 50%, water 50%" in lines
-    assert "  land   1.000  -" in lines
-    assert lines[-2:] == ["  0.500  b", "  1.000  a"]
+    assert lines[-6:] == [
+        "  CLASS    IOU  FIRST  SECOND  IN THE SECOND ALSO",
+        "  sky    0.000  25.0%    0.0%  ignored 50%, water 50%",
+        "  water  0.750  37.5%   50.0%  -",
+        "",
+        "Pictures that differ most, by agreement:",
+        "  0.500  b",
+    ]
     left_out = next(line for line in lines if line.startswith("  left out"))
     assert left_out.split("left out")[1].strip() == (
         "1 only in the first, 2 only in the second, 1 failed in the first alone, 1 failed in the second alone, "
         "1 failed in both, 1 of another size in each"
     )
+
+
+def test_shares_that_would_be_rounded_to_nothing_are_left_out(tmp_path):
+    first = write(tmp_path, "1", FIRST, {"a": row_of(*[0] * 999, 1)})
+    second = write(tmp_path, "2", FIRST, {"a": row_of(*[0] * 998, 1, 2)})
+    lines = comparison_lines(compare(first, second))
+    assert "  land   0.999  99.9%   99.8%  -" in lines
+    assert "  water  0.000   0.1%    0.1%  sky 100%" in lines
+
+
+def test_runs_that_agree_in_every_pixel_name_no_class_and_no_picture(tmp_path):
+    output = write(tmp_path, "1", FIRST, {"a": row_of(0, 1), "b": row_of(1, 1)})
+    lines = comparison_lines(compare(output, output))
+    assert (lines[1], lines[-1]) == ("  pixel agreement  1.000  of 4 pixels", "No pixel differs.")
+    assert not any("CLASS" in line or line.startswith("Pictures") for line in lines)
 
 
 def test_ignored_pixels_agree_with_ignored_ones(tmp_path):
