@@ -10,16 +10,14 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from escnet.models import ResolvedModel, resolve_model
 from pipeline.output import storing
+from pipeline.progress import say
 from pipeline.storage import StorageOptions, find_info, locate, open_file, read_bytes
 from pipeline.storage.local_files import new_local_file, sweep_partial_files
 from schemas.errors import InputError, ModelError
@@ -99,7 +97,7 @@ def _fetch(uri: str, fingerprint: str, path: Path, storage: StorageOptions, *, s
     with storing(uri, ModelError):
         size = (find_info(uri, storage) or {}).get("size") or 0
     if says:
-        tqdm.write(f"{public_uri(uri)}: fetching {size / 1e6:,.0f} MB into {path.parent}", file=sys.stderr)
+        say(f"{public_uri(uri)}: fetching {size / 1e6:,.0f} MB into {path.parent}")
     _make_room(path.parent, size)
     candidate = path.with_name("fetched")
     try:

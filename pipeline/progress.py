@@ -1,5 +1,6 @@
 """Progress on long work: a bar in a terminal, plain lines elsewhere."""
 
+import errno
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,8 +32,12 @@ def listing(batches: Iterable[Sequence[ManifestRow]]) -> Iterator[Sequence[Manif
 
 
 def say(text: str) -> None:
-    """Print a line on stderr without breaking a bar."""
-    tqdm.write(text, file=sys.stderr)
+    """Print a line on stderr without breaking a bar; a terminal that was closed in the meantime is no error."""
+    try:
+        tqdm.write(text, file=sys.stderr)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 class Progress:

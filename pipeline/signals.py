@@ -1,10 +1,10 @@
-"""Ctrl-C and SIGTERM for long work: both stop it, and neither is lost."""
+"""Ctrl-C, SIGTERM and SIGHUP (the terminal was closed) for long work: all stop it, and none is lost."""
 
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from schemas.errors import EscnetError, JobFailedError, StoppedError
@@ -25,10 +25,35 @@ class Wishes:
         return now - before > ECHO_S
 
 
-class StopSignals:
-    """SIGTERM stops as Ctrl-C does; Ray's own handler would end the process with a dump of its stack.
+def stop_error(numbers: Iterable[int], line: str) -> EscnetError:
+    """What a run ends with that these signals stopped; `line` is for the user."""
+    return (StoppedError if set(numbers) == {signal.SIGINT} else JobFailedError)(line)
 
-    Both are noted beside the exception: one that is raised while an object is finalised is lost.
+
+@contextmanager
+def answered(answer: Callable[[int], None]) -> Iterator[None]:
+    """Call `answer` with the number of each signal that is a wish to stop, in place of what Python and Ray would do.
+
+    SIGHUP stays ignored where it is, as `nohup` has it. Threads other than the first hear no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, lambda found, _: answer(found)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class StopSignals:
+    """SIGTERM and SIGHUP stop as Ctrl-C does; Ray's own handler would end the process with a dump of its stack.
+
+    All are noted beside the exception: one that is raised while an object is finalised is lost.
     """
 
     def __init__(self) -> None:
@@ -44,22 +69,15 @@ class StopSignals:
 
     def error(self, line: str) -> EscnetError:
         """What a run that was stopped ends with; `line` is for the user."""
-        return (JobFailedError if signal.SIGTERM in self.seen else StoppedError)(line)
+        return stop_error(self.seen or {signal.SIGINT}, line)
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
+        """Raise KeyboardInterrupt at a wish to stop, and note it."""
+        with answered(self._note):
             yield
-            return
 
-        def stop(number: int, _: object) -> None:
-            self.seen.add(number)
-            if self._wishes.is_new():
-                raise KeyboardInterrupt
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _note(self, number: int) -> None:
+        self.seen.add(number)
+        if self._wishes.is_new():
+            raise KeyboardInterrupt

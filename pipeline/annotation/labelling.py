@@ -68,7 +68,7 @@ def label_shards(
         on_result: called for every shard that is done.
 
     Raises:
-        StoppedError: by Ctrl-C. JobFailedError: by SIGTERM, or the job cannot go on.
+        StoppedError: by Ctrl-C. JobFailedError: by SIGTERM or SIGHUP, or the job cannot go on.
     """
     setup = replica_setup(job, run, load_segmenter)
     plan = None if job.request.expected is None or run.command != "annotate" else PlanWatch(job.request.expected)

@@ -6,7 +6,6 @@ that the object is what the writer last saw, so of two that take over a dead run
 """
 
 import json
-import sys
 import threading
 import time
 import uuid
@@ -14,8 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tqdm import tqdm
-
+from pipeline.progress import say
 from pipeline.storage.errors import STORAGE_ERRORS, is_taken, s3_code, storage_error
 from pipeline.storage.locations import Location
 from pipeline.storage.retries import OUTAGE_S, retried
@@ -123,7 +121,7 @@ class Lease:
             if not has_said and time.monotonic() - started >= SAY_AFTER_S:
                 has_said = True
                 line = "another run was at work there; waiting up to {:.0f} seconds to see whether it still is"
-                tqdm.write(f"{self._output}: {line.format(LEASE_S)}", file=sys.stderr)
+                say(f"{self._output}: {line.format(LEASE_S)}")
         return True
 
     def _refusal(self) -> OutputError:

@@ -5,14 +5,12 @@ theirs and ours would multiply, and an outage would end after minutes of silence
 """
 
 import random
-import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from tqdm import tqdm
-
+from pipeline.progress import say
 from pipeline.storage.errors import STORAGE_ERRORS, is_transient, storage_error
 from schemas.manifest import is_web_address
 
@@ -65,4 +63,4 @@ def _say(uri: str, error: Exception, elapsed: float, patience: float) -> None:
             return
         _said_at = now
     reason = str(storage_error(error, uri)).removesuffix("; try again")
-    tqdm.write(f"{reason}; trying again for up to {patience:.0f} seconds", file=sys.stderr)
+    say(f"{reason}; trying again for up to {patience:.0f} seconds")

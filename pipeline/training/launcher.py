@@ -7,18 +7,17 @@ folder. Started again after a stop, of any kind, a run goes on from its last sta
 import importlib.util
 import logging
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 from escnet.checkpoint_header import read_header
 from pipeline.actors.placement import Node, ray_cluster, this_machine
 from pipeline.output import storing
-from pipeline.signals import Wishes
+from pipeline.signals import Wishes, answered, stop_error
 from pipeline.storage import StorageOptions
 from pipeline.storage.lock import lock_output
 from pipeline.training import run_folder
@@ -31,7 +30,7 @@ from pipeline.training.sources import CroppedPictures, open_sources, open_valida
 from pipeline.training.task import Task
 from pipeline.training.worker import run_worker
 from pipeline.training.workers import Workers, check_batches, fit_workers, room_for
-from schemas.errors import InputError, JobFailedError, StoppedError
+from schemas.errors import InputError, JobFailedError
 
 MAX_FAILURES = 3  # times that dead workers are replaced
 _LOOK_EVERY_S = 0.3
@@ -70,8 +69,8 @@ def train(
     Raises:
         InputError: data, a model, an output or a placement that cannot be used.
         StoppedError: by Ctrl-C; a state was saved.
-        JobFailedError: by SIGTERM, a state was saved; or workers died again and again. The same call goes on from the
-            last state.
+        JobFailedError: by SIGTERM or SIGHUP, a state was saved; or workers died again and again. The same call goes on
+            from the last state.
     """
     started = time.monotonic()
     _check_installed()
@@ -141,6 +140,7 @@ def _try_data(config: TrainingConfig, sources: Sequence[Sequence[Any]], side_px:
 def _run(task: Task, workers: Workers, nodes: Sequence[Node], step: int) -> None:
     """Start Ray Train and watch it to its end."""
     stops: list[int] = []
+    wishes = Wishes()
     ended: dict[str, BaseException] = {}
 
     def fit() -> None:
@@ -149,7 +149,11 @@ def _run(task: Task, workers: Workers, nodes: Sequence[Node], step: int) -> None
         except BaseException as error:  # handed to the thread that waits
             ended["error"] = error
 
-    with TrainingProgress(task.folder, task.config.n_steps, step) as progress, _signals_noted(stops):
+    def note(number: int) -> None:
+        if wishes.is_new():
+            stops.append(number)
+
+    with TrainingProgress(task.folder, task.config.n_steps, step) as progress, answered(note):
         progress.say(_start_line(task, workers, nodes, step))
         for path in _states(task).damaged():
             progress.say(f"{path}: is damaged and passed over; the state before it is whole")
@@ -161,7 +165,7 @@ def _run(task: Task, workers: Workers, nodes: Sequence[Node], step: int) -> None
         line = (
             f"stopped; {kept:,} of {task.config.n_steps:,} steps are done and kept, the same command goes on from there"
         )
-        raise (JobFailedError if signal.SIGTERM in stops else StoppedError)(line)
+        raise stop_error(stops, line)
     if "error" in ended:
         raise JobFailedError(
             f"training failed after step {_states(task).latest_step():,} ({_reason(ended['error'])}); "
@@ -220,29 +224,6 @@ def _trainer(task: Task, workers: Workers) -> Any:
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
         ),
     )
-
-
-@contextmanager
-def _signals_noted(stops: list[int]) -> Iterator[None]:
-    """Note Ctrl-C and SIGTERM, which Ray would answer by ending the process, in place of acting on them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    wishes = Wishes()
-
-    def note(number: int, _: object) -> None:
-        if wishes.is_new():
-            stops.append(number)
-
-    before: dict[int, Callable[..., Any] | int | None] = {
-        number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _states(task: Task) -> Any:

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from pipeline.progress import LINE_EVERY_S
+from pipeline.progress import LINE_EVERY_S, say
 from pipeline.training.curves import CSV_FILE, SCORES, Record, read_curves
 from schemas.quantities import duration_text
 
@@ -40,7 +40,7 @@ class TrainingProgress:
 
     def say(self, text: str) -> None:
         """Print a line without breaking the bar."""
-        tqdm.write(text, file=sys.stderr)
+        say(text)
 
     def look(self, *, is_last: bool = False) -> None:
         """Show what the curve says by now. `is_last`: the last line too, however soon after the one before."""

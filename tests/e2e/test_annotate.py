@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from PIL import Image
 
 from schemas.labels import FOOTER_KEY, LABEL_SCHEMA
 from tests.e2e.command import ESCNET, annotate, digests, escnet
+from tests.e2e.terminal import in_terminal
 
 N_PHOTOS = 10
 
@@ -272,6 +274,19 @@ def test_a_job_over_signed_addresses_goes_on_with_new_signatures(photos, signing
     assert [row["status"] for row in rows_of(tmp_path / "out")] == ["labelled", "labelled"]
     assert not any("Signature" in row["uri"] for row in rows_of(tmp_path / "out"))
     assert "first" not in (tmp_path / "out" / "job.json").read_text()
+
+
+def test_a_terminal_that_is_closed_stops_in_order(photos, tmp_path):
+    command = [str(ESCNET), "annotate", str(photos), "--output", str(tmp_path / "out"), "--shard-size", "1"]
+    command += ["--model", "escnet-nano", "--vocabulary", "pascal-voc-20", "--actors", "1"]
+    with in_terminal(command) as (process, terminal):
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("out/labels/*.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.close(terminal)
+        assert process.wait(timeout=60) == 1
+    (summary,) = (tmp_path / "out" / "runs").glob("*/summary.json")
+    assert json.loads(summary.read_text())["state"] == "stopped"
 
 
 def test_sigterm_stops_in_order(photos, tmp_path):

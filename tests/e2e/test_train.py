@@ -21,6 +21,7 @@ from pipeline.training.loop import Hooks, Trainer
 from pipeline.training.sources import open_sources
 from pipeline.training.worker import start_network
 from tests.e2e.command import ESCNET, escnet
+from tests.e2e.terminal import in_terminal
 from tests.escnet.tiny import tiny_network
 from tests.pipeline.training.pictures_of import write_pictures
 
@@ -154,3 +155,14 @@ def test_two_workers_take_the_same_way_though_one_dies_until_they_are_stopped(re
     losses, found = undisturbed[0], losses_of(output)
     assert list(found) == list(losses)[: len(found)]
     assert list(found.values()) == pytest.approx(list(losses.values())[: len(found)], rel=0.02)
+
+
+def test_a_terminal_that_is_closed_stops_a_run_with_a_state(recipe, tmp_path):
+    output = tmp_path / "run"
+    with in_terminal([str(ESCNET), "train", str(recipe), "--output", str(output), *map(str, ONE_CORE)]) as opened:
+        process, terminal = opened
+        wait_for_state(output, 3, process)
+        os.close(terminal)
+        assert process.wait(timeout=100) == 1
+    assert 0 <= newest_state(output) - max(losses_of(output)) <= 1  # of the step at hand: a loss every second step
+    assert not (output / "tiny.safetensors").exists()

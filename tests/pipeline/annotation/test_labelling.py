@@ -13,7 +13,10 @@ from schemas.errors import JobFailedError, StoppedError
 from tests.pipeline.small_jobs import small_world
 
 
-@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, StoppedError), (signal.SIGTERM, JobFailedError)])
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGINT, StoppedError), (signal.SIGTERM, JobFailedError), (signal.SIGHUP, JobFailedError)],
+)
 def test_a_signal_whose_exception_is_lost_stops_the_run_all_the_same(tmp_path, monkeypatch, number, error):
     def run_shards(*_, check, **__):
         with suppress(KeyboardInterrupt):  # as Python does while it finalises an object
