@@ -6,15 +6,16 @@ multipart uploads that stay behind, keys that must be encoded rightly.
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.ports import free_ports
 
 PROGRAMS = (
     "ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin",
@@ -82,7 +83,7 @@ def ceph_gateway(folder: Path) -> Iterator[Gateway]:
 def _start(folder: Path, daemons: ExitStack) -> Gateway:
     """Start all daemons, in the order in which they need each other."""
     folder.mkdir()
-    mon_port, gateway_port = _free_ports(2)
+    mon_port, gateway_port = free_ports(2)
     settings = _SETTINGS.format(fsid=uuid.uuid4(), folder=folder, mon_port=mon_port, gateway_port=gateway_port)
     folder.joinpath("ceph.conf").write_text(settings)
     endpoint = f"http://127.0.0.1:{gateway_port}"
@@ -165,11 +166,3 @@ def _wait_for_answer(endpoint: str, folder: Path) -> None:
         except OSError:
             time.sleep(0.1)
     raise RuntimeError(f"Ceph's gateway did not answer within {START_TIMEOUT_S:.0f} s; see the logs in {folder}")
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

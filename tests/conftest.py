@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from pipeline.actors.forks import SAFE_FORKS
 from tests.s3 import ceph, s3, s3_server
 
 __all__ = ["ceph", "s3", "s3_server", "shared_data"]
@@ -13,6 +15,12 @@ __all__ = ["ceph", "s3", "s3_server", "shared_data"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A token that Ray keeps in this user's home is no business of the tests: those of clusters with one bring their own.
 os.environ["RAY_AUTH_MODE"] = "disabled"
+# So that Ray's own processes, of the clusters that tests start too, live through a fork, as docs/cluster.md advises.
+os.environ.update(SAFE_FORKS)
+
+# The same examples every time, and as much time for each as a slow machine takes.
+settings.register_profile("repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)

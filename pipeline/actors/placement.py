@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from escnet.models import ResolvedModel
+from pipeline.actors.forks import SAFE_FORKS
 from pipeline.actors.process_groups import apart
 from schemas.errors import PlacementError
 from schemas.job import JobRequest
@@ -22,6 +23,7 @@ Node = dict[str, float]  # resources of one node by Ray's names: CPU, GPU, memor
 WORKING_BYTES = 3 * 2**29  # what a replica needs beside its weights: libraries, one picture's tensors, label maps
 OBJECT_STORE_BYTES = 100 * 2**20  # shard references only: pictures never pass through the object store
 KNOCK_TIMEOUT_S = 5.0
+CLIENT_TRIES = 3  # with ray://
 MOST_NAMED = 4  # nodes
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -176,6 +178,8 @@ def ray_cluster(address: str | None) -> Iterator[list[Node]]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in SAFE_FORKS.items():
+        os.environ.setdefault(name, value)
     if address is not None:
         bring_token()
     import ray
@@ -193,7 +197,7 @@ def ray_cluster(address: str | None) -> Iterator[list[Node]]:
     else:
         try:
             _knock(address)
-            ray.init(address=address, **quiet)
+            _connect(ray, address, quiet)
         except (OSError, ValueError, RuntimeError) as error:
             raise PlacementError(_no_cluster(address, error)) from error
     _silence(ray)
@@ -222,6 +226,15 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_TIMEOUT_S).close()
 
 
+def _connect(ray: Any, address: str, options: dict[str, Any]) -> None:
+    """The head forks a server for each client of ray://, which may die of it (see forks.py); another one may not."""
+    for _ in range(CLIENT_TRIES - 1 if address.startswith("ray://") else 0):
+        with suppress(ConnectionAbortedError):
+            ray.init(address=address, **options)
+            return
+    ray.init(address=address, **options)
+
+
 def bring_token() -> None:
     """Show a token that is at hand to any cluster, as Ray does by itself for `auto` alone; an open one ignores it."""
     has_token = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
@@ -233,7 +246,8 @@ def _no_cluster(address: str, error: Exception) -> str:
     said = " ".join(str(error).split()) or type(error).__name__
     if "ersion mismatch" in said:  # Ray's words name both versions of Ray and of Python
         return f"--address {address}: {said[:500]}; install the cluster's versions here, or `escnet job submit` to it"
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else said
+    lines = str(error).strip().splitlines() or [said]
+    reason = f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") else lines[0]  # a traceback of the cluster's follows
     token = "" if os.environ.get("RAY_AUTH_MODE") == "token" else "set RAY_AUTH_TOKEN if it asks for a token, "
     return (
         f"--address {address}: no Ray cluster answers there ({reason}); "

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.actors.forks import SAFE_FORKS
+
 Code = Literal["send", "cluster"]
 
 PACKAGES = ("schemas", "escnet", "pipeline", "jobs", "vocabularies")
 _DISTRIBUTION = "escnet-pipeline"
 # Ray's default is SIGTERM, and SIGKILL 3 seconds later: too soon to end actors, save a state and let go of a lock.
-_ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "120"}
+# For SIGINT it forks the driver in a way that needs SAFE_FORKS.
+_ENVIRONMENT = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": "120", **SAFE_FORKS}
 
 
 def runtime_environment(folder: Path, files: Mapping[str, str], code: Code) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from subprocess import Popen
 
 import psutil
 
-from tests.crash.processes import free_ports, kill_tree, start, tree
+from tests.crash.processes import kill_tree, start, tree
+from tests.ports import free_ports
 
 N_NODES = 2  # besides the head; each node has room for one actor
 START_TIMEOUT_S = 240.0

@@ -16,7 +16,8 @@ from uuid import uuid4
 import boto3
 
 from tests.ceph import Gateway, ceph_gateway, missing_programs
-from tests.crash.processes import free_ports, kill_tree, start
+from tests.crash.processes import kill_tree, start
+from tests.ports import free_ports
 from tests.s3 import REGION
 
 LOCK_NAME = ".lock"

@@ -3,11 +3,10 @@
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -49,15 +48,6 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
         with suppress(psutil.Error):
             each.kill()
     process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens at now, all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _end_with_parent() -> None:

@@ -1,6 +1,7 @@
 """`escnet job` where there is no cluster, or the wrong one: one clear line and exit code 2."""
 
 import json
+import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,7 +10,6 @@ import pytest
 import ray
 
 from jobs.main import main
-from tests.crash.processes import free_ports
 
 NANO = ["photos", "--vocabulary", "pascal-voc-20", "--model", "escnet-nano", "--output", "s3://b/labels"]
 
@@ -80,8 +80,10 @@ def test_what_cannot_be_is_said_in_a_line(monkeypatch, capsys, arguments, said):
 
 
 def test_a_cluster_that_is_not_there(monkeypatch, capsys):
-    address = f"http://127.0.0.1:{free_ports(1)[0]}"
-    code, text = run(monkeypatch, capsys, "list", "--address", address)
+    with socket.socket() as nobody:  # has the port, and listens to nobody there
+        nobody.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        code, text = run(monkeypatch, capsys, "list", "--address", address)
     assert code == 2
     assert text.startswith(
         f"Error: --address {address}: no dashboard of a Ray cluster answers there (Connection refused)"

@@ -4,7 +4,7 @@ from dataclasses import astuple, fields
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.manifest import MANIFEST_SCHEMA, ManifestRow, public_uri, row_identity
@@ -31,7 +31,6 @@ def table_of(some: list[ManifestRow]) -> ManifestTable | None:
     return ManifestTable.of(pa.RecordBatch.from_pydict(columns, schema=MANIFEST_SCHEMA))
 
 
-@settings(deadline=None)
 @given(rows)
 def test_a_table_says_of_its_rows_what_each_says_of_itself(some):
     table = table_of(some)

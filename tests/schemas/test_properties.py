@@ -11,7 +11,7 @@ from schemas.manifest import public_uri
 from schemas.vocabulary import Vocabulary, VocabularyClass
 from schemas.vocabulary_files import parse_vocabulary, vocabulary_yaml
 
-FEW = settings(max_examples=100, derandomize=True, deadline=None)
+FEW = settings(max_examples=100)
 
 ANY_TEXT = st.text(st.characters(), max_size=12)
 PLAIN_NAMES = st.lists(

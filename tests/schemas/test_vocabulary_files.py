@@ -175,7 +175,6 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(
     text=st.text() | st.lists(PIECES, max_size=25).map("".join) | VALUES.map(json.dumps),
     suffix=st.sampled_from([".yaml", ".json", ".txt", ""]),
@@ -209,7 +208,7 @@ def vocabularies(draw):
     return {"name": "any", "description": f"any {draw(words)}", "classes": classes, "distractors": distractors}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(vocabularies())
 def test_yaml_round_trip(data):
     try:

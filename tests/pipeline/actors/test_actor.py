@@ -45,19 +45,21 @@ def test_pictures_or_output_on_a_disk_that_is_not_shared_end_the_job(tmp_path, g
 
 
 class AtOnce:
-    """Slows a function down and counts how many threads are in it at once."""
+    """Holds threads in a function until so many are in it, and for a while in which more could come; counts them."""
 
-    def __init__(self, function) -> None:
-        self.function = function
+    def __init__(self, function, expected: int) -> None:
+        self.function, self.expected = function, expected
         self.now = self.most = 0
-        self.lock = threading.Lock()
+        self.changed = threading.Condition()
 
     def __call__(self, *arguments):
-        with self.lock:
+        with self.changed:
             self.now += 1
             self.most = max(self.most, self.now)
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.most >= self.expected, timeout=60)
         time.sleep(0.05)
-        with self.lock:
+        with self.changed:
             self.now -= 1
         return self.function(*arguments)
 
@@ -69,8 +71,8 @@ class AtOnce:
 def test_beside_a_model_on_a_gpu_as_many_threads_work_as_there_are_cores(
     tmp_path, monkeypatch, device, n_cores, expected
 ):
-    model, decided = LightOrDark(), AtOnce(decide)
-    model.prepare, model.compile = AtOnce(model.prepare), lambda _: "compiled words"
+    model, decided = LightOrDark(), AtOnce(decide, expected[1])
+    model.prepare, model.compile = AtOnce(model.prepare, expected[0]), lambda _: "compiled words"
     monkeypatch.setattr("pipeline.actors.stages.decide", decided)
     monkeypatch.setattr("pipeline.actors.actor.local_cpus", lambda: n_cores)
     options = LabelOptions(

@@ -121,3 +121,35 @@ def test_a_cluster_of_other_versions_is_said_in_one_line(monkeypatch):
     )
     with pytest.raises(PlacementError, match=said), ray_cluster("auto"):
         pass
+
+
+class Head:
+    """A Ray whose head loses the servers of its first clients, as it says `Initialization failure`."""
+
+    def __init__(self, monkeypatch, n_lost):
+        self.n_asked, self.n_lost = 0, n_lost
+        monkeypatch.setattr("pipeline.actors.placement._knock", lambda _: None)
+        monkeypatch.setattr("pipeline.actors.placement.cluster_nodes", lambda _: [{"CPU": 1}])
+        monkeypatch.setattr("ray.init", self.init)
+
+    def init(self, **_):
+        self.n_asked += 1
+        if self.n_asked <= self.n_lost:
+            raise ConnectionAbortedError(
+                "Initialization failure from server:\nTraceback\n  File x\nError: it did not start"
+            )
+
+
+def test_a_client_whose_server_on_the_head_died_asks_for_another(monkeypatch):
+    head = Head(monkeypatch, n_lost=2)
+    with ray_cluster("ray://head:1") as nodes:
+        assert (nodes, head.n_asked) == ([{"CPU": 1}], 3)
+
+
+@pytest.mark.parametrize(("address", "n_asked"), [("ray://head:1", 3), ("head:1", 1)])
+def test_a_head_that_gives_a_client_no_server_says_why(monkeypatch, address, n_asked):
+    head = Head(monkeypatch, n_lost=9)
+    said = r"answers there \(Initialization failure from server: Error: it did not start\); "
+    with pytest.raises(PlacementError, match=said), ray_cluster(address):
+        pass
+    assert head.n_asked == n_asked

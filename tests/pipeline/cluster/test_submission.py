@@ -7,6 +7,7 @@ import sys
 import pytest
 import yaml
 
+from pipeline.actors.forks import SAFE_FORKS
 from pipeline.cluster.parcel import runtime_environment
 from pipeline.cluster.records import SubmittedJob, newest_address, recall, remember
 from pipeline.cluster.submission import complete, labelling, training
@@ -91,6 +92,7 @@ def test_the_code_that_is_sent_runs_alone_and_knows_its_version(tmp_path):
     files = [path for path in (tmp_path / "code").rglob("*") if path.is_file()]
     assert not [path for path in files if "__pycache__" in path.parts or path.name.startswith(("test_", "."))]
     assert sum(path.stat().st_size for path in files) < 15e6
+    assert environment["env_vars"].items() >= SAFE_FORKS.items()  # or the driver may die before it is there
     done = subprocess.run(
         [sys.executable, "-m", "jobs", "--version"],
         cwd=environment["working_dir"],

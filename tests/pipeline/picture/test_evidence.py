@@ -79,7 +79,7 @@ def vocabularies(draw: st.DrawFn) -> tuple[Vocabulary, Vocabulary]:
 
 
 @given(both=vocabularies(), height=st.integers(1, 13), width=st.integers(1, 13), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_deciding_again_equals_deciding_afresh(both: tuple[Vocabulary, Vocabulary], height: int, width: int, seed: int):
     old, new = both
     fresh = picture(old, height, width, seed)

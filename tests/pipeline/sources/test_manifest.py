@@ -51,7 +51,7 @@ names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(ids=st.lists(names, max_size=5))
 def test_any_name_comes_back(ids, suffix, tmp_path_factory):
     rows = [ManifestRow(name, f"/{name}", etag=name) for name in ids]

@@ -103,7 +103,7 @@ def test_other_storage_gives_the_same_order():
 file_names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=8)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(names=st.lists(file_names.filter(lambda name: name[0] != "."), max_size=8), data=st.data())
 def test_any_tree_is_listed_whole_and_in_byte_order(names, data, tmp_path_factory):
     root = tmp_path_factory.mktemp("tree")

@@ -76,7 +76,7 @@ def test_the_key_on_s3_is_the_name(s3, name):
     assert s3.keys() == [name]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(name=st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=60))
 def test_any_local_name_comes_back(name, tmp_path_factory):
     if name in (".", ".."):
