@@ -45,7 +45,7 @@ def options_in(job_file: str) -> dict[str, Any]:
     return read_job_file(job_file, names, flags)
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Label every picture of each SOURCE into one Parquet dataset.", epilog=EPILOG)
 @click.argument("sources", nargs=-1, metavar="SOURCE...", required=True)
 @click.option(
     "--vocabulary",

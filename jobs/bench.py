@@ -62,7 +62,7 @@ def _sizes(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[tup
     return tuple(dict.fromkeys((int(match[1]), int(match[2])) for match in found if match))
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Measure how fast a model labels on this device.", epilog=EPILOG)
 @click.option(
     "--model", required=True, metavar="M", help="Checkpoint, also s3://..., or preset; see `escnet model list`."
 )

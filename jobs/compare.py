@@ -15,7 +15,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Compare two runs over the same pictures, pixel by pixel.", epilog=EPILOG)
 @click.argument("first")
 @click.argument("second")
 @click.option(

@@ -3,7 +3,7 @@
 import click
 
 
-@click.group()
+@click.group(short_help="Prepare public benchmarks from their official archives.")
 def dataset() -> None:
     """Prepare public benchmarks: from their official archives to a manifest, masks and a vocabulary.
 
@@ -13,7 +13,7 @@ def dataset() -> None:
     """
 
 
-@dataset.command("list")
+@dataset.command("list", short_help="List the datasets, their splits and archives.")
 def list_() -> None:
     """List the datasets: how many pictures each split has, and which archives to download."""
     from pipeline.datasets.registry import DATASETS
@@ -25,6 +25,7 @@ def list_() -> None:
 
 
 @dataset.command(
+    short_help="Turn an unpacked dataset into a manifest and masks.",
     epilog="""\b
 Examples:
   escnet dataset prepare coco-stuff-171 coco/ --output coco-stuff/
@@ -32,7 +33,7 @@ Examples:
   escnet dataset prepare pascal-voc-20b VOCdevkit/ --split val --output voc20b/
 \b
 docs/datasets.md says which archives each dataset needs, and what becomes of their masks.
-"""
+""",
 )
 @click.argument("name")
 @click.argument("root")

@@ -16,6 +16,7 @@ MOST_SCENES = 100_000  # names of pictures have five digits
 
 @click.command(
     "demo-world",
+    short_help="Draw scenes of objects with exact masks, to try things out.",
     epilog="""\b
 Examples:
   escnet demo-world --n 100 --seed 1 --output world/

@@ -31,7 +31,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Compare labels with ground truth: mIoU and calibration.", epilog=EPILOG)
 @click.argument("output")
 @click.option(
     "--ground-truth",

@@ -21,7 +21,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Write labels as another tool reads them.", epilog=EPILOG)
 @click.argument("output")
 @click.option("--format", "name", type=click.Choice(FORMATS), required=True, help="docs/exports.md describes them.")
 @click.option("--output", "destination", metavar="URI", required=True, help="An empty or new folder or prefix.")

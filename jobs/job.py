@@ -45,7 +45,7 @@ def job() -> None:
 job.add_command(submit)
 
 
-@job.command("list")
+@job.command("list", short_help="List the jobs that were submitted, the newest first.")
 @dashboard_option(required=False)
 def list_(dashboard: str | None) -> None:
     """The jobs of a cluster that were submitted so, the newest first, with Ray's word for how they stand."""
@@ -63,7 +63,7 @@ def list_(dashboard: str | None) -> None:
     click.echo(f"{counted(len(jobs), 'job')} on {address}{others}")
 
 
-@job.command()
+@job.command(short_help="Say how a job stands, and how far it is.")
 @click.argument("submission_id", metavar="ID")
 @dashboard_option(required=False)
 @click.option("--output", metavar="URI", help="Where the job writes. [default: as it was submitted]")

@@ -55,7 +55,11 @@ def _sending(command: Callable) -> Callable:
     return command
 
 
-@click.command(cls=_Submit, params=[each for each in annotate.params if each.name not in ("address", "job")])
+@click.command(
+    cls=_Submit,
+    short_help="Send a labelling job, or one of training.",
+    params=[each for each in annotate.params if each.name not in ("address", "job")],
+)
 @_sending
 @click.option("--job", metavar="FILE", is_eager=True, expose_value=False, callback=_job_file, help="The job file.")
 @click.option("--train", is_flag=True, help="The argument is a recipe; further options are those of `escnet train`.")

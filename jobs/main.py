@@ -6,6 +6,7 @@ import sys
 import click
 
 from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError, one_line
+from schemas.spelling import did_you_mean
 
 COMMANDS = (
     "annotate", "bench", "compare", "dataset", "demo-world", "evaluate", "export", "job", "manifest", "merge",
@@ -24,6 +25,13 @@ class LazyGroup(click.Group):
             return None
         name = cmd_name.replace("-", "_")
         return getattr(importlib.import_module(f"jobs.{name}"), name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS:
+            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

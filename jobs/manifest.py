@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SHOWN_COLUMNS = ("image_id", "width", "height", "size_bytes", "byte_offset", "vocabulary", "split", "mask_uri", "uri")
 
 
-@click.group()
+@click.group(short_help="List pictures into a manifest, and look at one.")
 def manifest() -> None:
     """List pictures into a manifest: the file that says which pictures a job labels.
 
@@ -69,11 +69,12 @@ def build(
 
 
 @manifest.command(
+    short_help="Show the first rows of a manifest.",
     epilog="""\b
 Examples:
   escnet manifest show photos.parquet
   escnet manifest show s3://bucket/photos.parquet --limit 100
-"""
+""",
 )
 @click.argument("file")
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="Rows to show.")

@@ -17,7 +17,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Store masks that people corrected beside the labels.", epilog=EPILOG)
 @click.argument("output")
 @click.option(
     "--corrections", metavar="EXPORT", required=True, help="Folder of PNG or CVAT, JSON of COCO or Label Studio."

@@ -30,7 +30,7 @@ def model() -> None:
     """Look at models, and make one from other people's weights."""
 
 
-@model.command("list")
+@model.command("list", short_help="List the presets, and which have weights in the box.")
 def list_models() -> None:
     """The presets: name, parameters, input size, and whether weights are in the box."""
     from escnet.config import PRESET_NAMES, preset_config
@@ -46,7 +46,7 @@ def list_models() -> None:
         click.echo(f"{name:<14}{_millions(PRESET_PARAMETERS[name]):>12}{f'{side} x {side}':>12}   {weights}")
 
 
-@model.command()
+@model.command(short_help="Show what a preset or a checkpoint is.")
 @click.argument("name_or_path")
 def show(name_or_path: str) -> None:
     """What NAME_OR_PATH, a preset or a checkpoint, is: weights, fingerprint, size of its parts, configuration."""
@@ -76,7 +76,7 @@ def show(name_or_path: str) -> None:
     _echo_fields("configuration", config.model_dump(mode="json"))
 
 
-@model.command("import", epilog=IMPORT_EPILOG)
+@model.command("import", short_help="Make a checkpoint from other people's weights.", epilog=IMPORT_EPILOG)
 @click.option("--cat-seg", metavar="FILE", help="A trained CAT-Seg: its authors' model_base.pth or model_large.pth.")
 @click.option(
     "--arch",

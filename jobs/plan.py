@@ -29,7 +29,9 @@ _NOT_FOR_PLANS = ("output", "update", "expected", "strict")
 _OF_THE_JOB = [option for option in annotate.params if option.name not in _NOT_FOR_PLANS]
 
 
-@click.command(epilog=EPILOG, params=_OF_THE_JOB)
+@click.command(
+    short_help="Label a few pictures, and say what the whole job will take.", epilog=EPILOG, params=_OF_THE_JOB
+)
 @click.option(
     "--pilot", type=click.IntRange(min=8), default=64, show_default=True, help="Pictures to label for the estimate."
 )

@@ -23,7 +23,7 @@ damaged ones, 2 wrong usage or words that need the model, 130 stopped by Ctrl-C.
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Decide labels again with other thresholds, without the model.", epilog=EPILOG)
 @click.argument("output")
 @click.option(
     "--vocabulary",

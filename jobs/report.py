@@ -16,7 +16,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Write one HTML page about labels: how sure, what failed.", epilog=EPILOG)
 @click.argument("output")
 @click.option("--output", "file", required=True, metavar="FILE.html", help="Where the page goes.")
 @click.option(

@@ -29,7 +29,7 @@ def _kinds(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
     return kinds
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Label failed pictures again, and those alone.", epilog=EPILOG)
 @click.argument("output")
 @click.option(
     "--only",

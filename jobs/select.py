@@ -23,7 +23,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Choose the pictures most worth a person's time.", epilog=EPILOG)
 @click.argument("output")
 @click.option("--budget", type=click.IntRange(min=1), required=True, metavar="N", help="How many pictures.")
 @click.option("--output", "file", required=True, metavar="MANIFEST.parquet", help="Where the manifest goes.")

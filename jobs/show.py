@@ -15,7 +15,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Draw the labels of one picture.", epilog=EPILOG)
 @click.argument("output")
 @click.argument("image_id")
 @click.option("--output", "file", metavar="FILE.png", help="Where the drawing goes. [default: the picture's name]")

@@ -15,7 +15,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Say how far a job is.", epilog=EPILOG)
 @click.argument("output")
 @click.option("--json", "json_file", metavar="FILE", help="Write all of it there too; `-` prints it, and nothing else.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is there.")

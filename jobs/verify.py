@@ -18,7 +18,7 @@ Exit codes: 0 all of it holds, 1 something does not or is missing, 2 there is no
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Prove that every picture is in exactly one row of labels.", epilog=EPILOG)
 @click.argument("output")
 @click.option(
     "--sample",

@@ -40,7 +40,7 @@ def list_() -> None:
     _echo_table(rows)
 
 
-@vocabulary.command()
+@vocabulary.command(short_help="Show the classes and distractors of a vocabulary.")
 @click.argument("name_or_file")
 @click.option(
     "--format", "form", type=click.Choice(["table", "yaml"]), default="table", show_default=True,
@@ -73,7 +73,7 @@ def show(name_or_file: str, form: str, endpoint_url: str | None, profile: str | 
         _echo_table(_distractor_rows(found))
 
 
-@vocabulary.command()
+@vocabulary.command(short_help="Find what is odd in a vocabulary.")
 @click.argument("name_or_file")
 @click.option(
     "--model", metavar="M", help="Preset or checkpoint that is to use it: also its tokens, words and embeddings."
@@ -114,7 +114,7 @@ def lint(
     return EXIT_USAGE if "error" in severities else EXIT_OTHER if "warning" in severities else EXIT_DONE
 
 
-@vocabulary.command()
+@vocabulary.command(short_help="Say what a change of vocabulary does to labels.")
 @click.argument("old")
 @click.argument("new")
 @click.option(
@@ -184,7 +184,7 @@ def _holding(n_shards: int) -> str:
     return f"{n_shards} of them {'holds' if n_shards == 1 else 'hold'}"
 
 
-@vocabulary.command("import")
+@vocabulary.command("import", short_help="Make a vocabulary from the classes of another tool.")
 @click.argument("file")
 @click.option("--output", required=True, metavar="V.yaml", help="Vocabulary file to write.")
 @click.option(

@@ -1,0 +1,29 @@
+"""The root of the command line: what `escnet --help` says, and commands that are none."""
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from jobs.main import COMMANDS, cli
+
+
+def groups():
+    """The words after `escnet` of it and of all groups below it."""
+    context = click.Context(cli)
+    return [[], *([name] for name in COMMANDS if isinstance(cli.get_command(context, name), click.Group))]
+
+
+@pytest.mark.parametrize("words", groups(), ids=" ".join)
+def test_help_says_what_each_command_does_in_one_line_of_80_columns(words):
+    text = CliRunner().invoke(cli, [*words, "--help"], terminal_width=80).output
+    commands = text.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(commands) > 1
+    assert [line for line in commands if "..." in line or line.startswith("   ") or not line.endswith(".")] == []
+
+
+def test_a_command_that_is_none_is_refused_with_the_nearest_one():
+    found = CliRunner().invoke(cli, ["anotate", "photos/"])
+    assert (found.exit_code, found.output.splitlines()[-1]) == (
+        2,
+        "Error: no command 'anotate'; did you mean 'annotate'?",
+    )
