@@ -47,16 +47,16 @@ class Curves:
             self.draw()
 
     def draw(self) -> None:
-        """Write `curves.png`: losses on the left, scores on the right, stages apart by a line."""
+        """Write `curves.png`: losses, and scores beside them if there are any; stages apart by a line."""
         from matplotlib.figure import Figure  # here, so that lines can be read without it
 
-        figure = Figure(figsize=(12, 4.5), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        _plot(left, self._records, LOSSES)
-        _plot(right, self._records, SCORES)
-        left.set(title="Loss", xlabel="step", ylim=(0, None))
-        right.set(title="Scores on pictures that are not trained on", xlabel="step", ylim=(0, 1))
-        for axes in (left, right):
+        panels = [("Loss", LOSSES, None), ("Scores on pictures that are not trained on", SCORES, 1.0)]
+        if not any(name in record for record in self._records for name in SCORES):
+            del panels[1]
+        figure = Figure(figsize=(6 * len(panels), 4.5), layout="constrained")
+        for axes, (title, names, top) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            _plot(axes, self._records, names)
+            axes.set(title=title, xlabel="step", ylim=(0, top))
             for step in _stage_ends(self._records):
                 axes.axvline(step, color="0.7", linewidth=1, linestyle=":")
             axes.set_xlim(left=0)

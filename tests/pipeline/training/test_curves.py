@@ -53,6 +53,15 @@ def test_a_measurement_draws_the_curves(tmp_path):
         assert drawing.size == (1320, 495)
 
 
+def test_a_run_without_validation_has_the_losses_alone(tmp_path):
+    curves = Curves(str(tmp_path), 0)
+    for line in LINES[:2]:
+        curves.add(line)
+    curves.draw()
+    with Image.open(tmp_path / "curves.png") as drawing:
+        assert drawing.size == (660, 495)
+
+
 def test_curves_that_cannot_be_written_or_read_are_one_line(tmp_path):
     curves = Curves(str(tmp_path), 0)
     (tmp_path / "curves.png").mkdir()
