@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from jobs.options import storage
 from schemas.errors import printable
 
 IMPORT_EPILOG = """\b
@@ -47,18 +48,27 @@ def list_models() -> None:
 
 
 @model.command(short_help="Show what a preset or a checkpoint is.")
-@click.argument("name_or_path")
-def show(name_or_path: str) -> None:
-    """What NAME_OR_PATH, a preset or a checkpoint, is: weights, fingerprint, size of its parts, configuration."""
-    from escnet.checkpoint_header import read_header
-    from escnet.models import parameters_by_part, resolve_model
+@click.argument("model")
+@storage
+def show(model: str, endpoint_url: str | None, profile: str | None) -> None:
+    """What MODEL is: weights, fingerprint, size of its parts, configuration.
 
-    resolved = resolve_model(name_or_path, allow_random_weights=True)
-    info = None if resolved.path is None else read_header(resolved.path)
+    MODEL is what stands after --model elsewhere: a preset, or a checkpoint, also s3://..., which is fetched.
+    """
+    from escnet.checkpoint_header import read_header
+    from escnet.models import parameters_by_part
+    from pipeline.model_cache import find_model, model_on_this_node
+    from pipeline.storage import StorageOptions
+
+    reached = StorageOptions(endpoint_url, profile)
+    resolved = find_model(model, reached, allow_random_weights=True)
+    with model_on_this_node(resolved, reached) as at_hand:
+        info = None if at_hand.path is None else read_header(at_hand.path)
     if info is None:
         weights = "none in the box; random with --allow-random-weights"
     else:
-        weights = f"{resolved.path} ({info.size_bytes / 1e6:.1f} MB)"
+        where = resolved.path if resolved.uri is None else resolved.name
+        weights = f"{where} ({info.size_bytes / 1e6:.1f} MB)"
     untrained = ", ".join(info.untrained_parts) if info else "all"
     config = resolved.config
     click.echo(f"model         {resolved.name}")

@@ -87,6 +87,18 @@ def test_show_describes_a_preset_without_weights(monkeypatch):
     assert "  clip_arch: ViT-B-16-quickgelu\n" in output
 
 
+def test_show_describes_a_checkpoint_in_a_bucket_as_the_file_it_is(checkpoint, s3, tmp_path, monkeypatch):
+    uri = s3.put("models/mine.safetensors", checkpoint.read_bytes())
+    monkeypatch.setenv("ESCNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    _, found = (run("show", uri, "--endpoint-url", s3.endpoint) for _ in range(2))  # the first says that it fetches
+    size = f"{checkpoint.stat().st_size / 1e6:.1f} MB"
+    of_file = run("show", checkpoint)
+    expected = of_file.replace("model         mine.safetensors", f"model         {uri}").replace(str(checkpoint), uri)
+    assert found == expected
+    assert f"weights       {uri} ({size})\n" in found
+
+
 def test_show_of_something_unknown_is_an_error():
     with pytest.raises(ModelError, match="nothing: neither a preset"):
         run("show", "nothing")
