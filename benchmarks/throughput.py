@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=200, help="pictures a job")
     parser.add_argument("--n-bare", type=int, default=20, help="pictures of the bare model, each time")
     parser.add_argument("--size", nargs=2, type=int, default=[640, 480], metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--shard-size", type=int, default=20)
+    parser.add_argument("--shard-size", type=int, default=8, help="as annotate cuts 200 pictures by itself")
     parser.add_argument("--actors", nargs="+", type=int, default=[1])
     parser.add_argument("--storage", choices=["local", "s3"], default="local")
     parser.add_argument("--json", help="keep the figures there")
