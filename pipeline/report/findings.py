@@ -32,7 +32,7 @@ def figures(labels: LabelledOutput, found: Survey) -> list[dict[str, Any]]:
             f"{share_text(n_failed / totals.rows)} of those done" if totals.rows else "none done",
         ),
         _figure("Mean confidence", "none" if confidence is None else f"{confidence:.3f}", "of labelled pixels"),
-        _figure("Ignored", share_text(_ignored(found)), "of all pixels"),
+        _figure("Ignored", share_text(_ignored(found)) if totals.pixels else "none", "of all pixels"),
         _figure("Classes found", f"{n_found:,}", f"of {n_classes:,}"),
     ]
 
@@ -58,7 +58,7 @@ def findings(
     dominant = [each for each in classes if each[1].fraction > _DOMINANT]
     if dominant:
         said.append(_finding("bad", "More than half of all pixels are", dominant, lambda f: f"{f.name} {f.share}"))
-    absent = [each for each in classes if not each[1].pixels]
+    absent = [each for each in classes if not each[1].pixels and found.totals.labelled]
     if absent:
         more = f" (the first of {len(absent):,})" if len(absent) > _NAMED else ""
         said.append(_finding("fact", f"Never found{more}:", absent[:_NAMED], lambda fact: fact.name))

@@ -90,8 +90,9 @@ def _json_in_html(data: Any) -> Markup:
 
 
 def _lead(labels: LabelledOutput, found: Survey) -> str:
-    names = ", ".join(found.words)
-    return f"{found.totals.labelled:,} pictures, labelled with the vocabulary {names} by {labels.job.model.name}."
+    *others, last = found.words
+    words = f"vocabularies {', '.join(others)} and {last}" if others else f"vocabulary {last}"
+    return f"{counted(found.totals.labelled, 'picture')}, labelled with the {words} by {labels.job.model.name}."
 
 
 def _classes_note(found: Survey) -> str:

@@ -26,6 +26,7 @@ from pipeline.report.candidates import Pick
 from schemas.errors import OutputError, PictureError
 from schemas.labels import LabelRow
 from schemas.manifest import ManifestRow
+from schemas.quantities import counted
 from schemas.vocabulary import Vocabulary
 
 LONGEST_SIDE = 480  # pixels of a picture in the page; larger ones are made smaller
@@ -54,8 +55,10 @@ def embed_pictures(labels: LabelledOutput, picks: Sequence[Pick]) -> list[dict[s
         with budget.take((row.width or 0) * (row.height or 0)):
             return pick, _embed(pick, planned, row, labels)
 
+    if not picks:
+        return []
     with Progress(len(picks)) as progress, ThreadPoolExecutor(_THREADS) as pool:
-        progress.say(f"fetching {len(picks):,} pictures again")
+        progress.say(f"fetching {counted(len(picks), 'picture')} again")
         for jobs in _by_shard(labels, picks):
             for pick, picture in pool.map(embed, jobs):
                 found[pick] = picture

@@ -12,7 +12,7 @@ from pipeline.evaluation import evaluate
 from pipeline.report import write_report
 from schemas.errors import InputError, OutputError
 from schemas.vocabulary import Vocabulary
-from tests.pipeline.labelled_output import Answer, save_mask, write_output
+from tests.pipeline.labelled_output import Answer, Failure, save_mask, write_output
 from tests.pipeline.report.output import HALVES, NASTY, write_pictures
 
 
@@ -82,6 +82,23 @@ def test_failures_are_counted_by_kind_with_examples(output, tmp_path):
     assert f"escnet retry {output} --only not_found,truncated" in text
 
 
+def test_a_run_in_which_all_failed_says_nothing_of_classes(tmp_path):
+    words = Vocabulary(name="words", classes=["land", "water"])
+    write_output(str(tmp_path / "out"), {"words": {"a": Failure(), "b": Failure()}}, [words])
+    text, _ = page_of(str(tmp_path / "out"), tmp_path / "r.html")
+    assert "0 pictures, labelled with the vocabulary words by" in text
+    assert "<dt>Ignored</dt><dd>none</dd>" in text
+    assert ("2 of 2 pictures failed" in text, "Never found" in text) == (True, False)
+
+
+def test_several_vocabularies_are_named(tmp_path):
+    words = [Vocabulary(name=name, classes=["land"]) for name in ("coast", "city")]
+    answers = {each.name: {each.name: Answer(np.zeros((8, 8), np.int32))} for each in words}
+    write_output(str(tmp_path / "out"), answers, words)
+    text, _ = page_of(str(tmp_path / "out"), tmp_path / "r.html")
+    assert "2 pictures, labelled with the vocabularies coast and city by" in text
+
+
 def test_names_are_text_wherever_they_stand(output, tmp_path):
     text, data = page_of(output, tmp_path / "r.html")
     assert NASTY in by_id(data)
@@ -109,7 +126,7 @@ def test_the_same_output_gives_the_same_bytes(output, tmp_path):
 def test_pictures_are_as_many_as_asked(output, tmp_path, n):
     text, data = page_of(output, tmp_path / "r.html", n_pictures=n)
     assert len(data["pictures"]) == n
-    assert ('id="pictures"' in text) == (n > 0)
+    assert ('id="pictures"' in text) == ("Under 0.00" in text) == (n > 0)  # no threshold to move without pictures
 
 
 def test_a_rare_class_is_found_by_the_footers_where_the_sample_lacks_it(tmp_path):
