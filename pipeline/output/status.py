@@ -25,6 +25,7 @@ from schemas.quantities import duration_text
 
 RATE_WINDOW_S = 600.0  # of the last activity, whenever that was
 
+_STAGE_NAMES = {"memory": "waiting for memory"}  # where the name of a stage does not say what takes the time
 _VERIFY = "run `escnet verify`, which says what to do"
 
 
@@ -204,7 +205,8 @@ def _run_lines(run: dict[str, Any] | None) -> list[str]:
         return []
     try:
         timings = run["timings"]
-        stages = ", ".join(f"{name} {float(seconds):.1f}" for name, seconds in timings["stages"]["seconds"].items())
+        seconds = timings["stages"]["seconds"].items()
+        stages = ", ".join(f"{_STAGE_NAMES.get(name, name)} {float(spent):.1f}" for name, spent in seconds)
         reached = timings["reached"]
         share = "" if reached is None else f", {float(reached):.0%} of the model's own speed"
         lines = [f"  last run:  {run['run_id']}, {run['state']}{share}", f"  seconds:   {stages}"]

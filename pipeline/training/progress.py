@@ -7,9 +7,14 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from pipeline.progress import LINE_EVERY_S, say
+from pipeline.progress import BAR, LINE_EVERY_S, say
 from pipeline.training.curves import CSV_FILE, SCORES, Record, read_curves
 from schemas.quantities import duration_text
+
+_SAID = {
+    "miou": "mIoU", "miou_seen": "mIoU seen", "miou_heldout": "mIoU held-out", "pixel_accuracy": "pixel accuracy",
+    "patch_accuracy": "patch accuracy",
+}  # fmt: skip
 
 
 class TrainingProgress:
@@ -29,7 +34,13 @@ class TrainingProgress:
         self._started = self._last_line = time.monotonic()
         self._is_terminal = sys.stderr.isatty()
         self._bar = tqdm(
-            total=n_steps, initial=step, unit=" steps", smoothing=0.1, dynamic_ncols=True, disable=not self._is_terminal
+            total=n_steps,
+            initial=step,
+            unit=" steps",
+            smoothing=0.1,
+            dynamic_ncols=True,
+            bar_format=BAR,
+            disable=not self._is_terminal,
         )
 
     def __enter__(self) -> "TrainingProgress":
@@ -77,5 +88,5 @@ class TrainingProgress:
 
 
 def scores_text(record: Record) -> str:
-    """Such as "miou 0.412, patch_accuracy 0.733"."""
-    return ", ".join(f"{name} {record[name]:.3f}" for name in SCORES if name in record)
+    """Such as "mIoU 0.412, mIoU held-out 0.381, patch accuracy 0.733"."""
+    return ", ".join(f"{_SAID[name]} {record[name]:.3f}" for name in SCORES if name in record)

@@ -141,7 +141,7 @@ def test_what_is_no_output_is_refused(tmp_path):
 
 def test_the_newest_run_tells_where_its_time_went_and_a_damaged_one_nothing(tmp_path):
     output = written(tmp_path, 4, [3, 2, 1, 0])
-    stages = {"seconds": {"fetch": 1.5, "segment": 20}}
+    stages = {"seconds": {"fetch": 1.5, "memory": 0.25, "segment": 20}}
     run = {"run_id": "20270115T080000Z-abcdef", "state": "done", "timings": {"reached": 0.97, "stages": stages}}
     for name, summary in (("20270115T080000Z-abcdef", run), ("20260101T000000Z-012345", {"run_id": "old"})):
         (tmp_path / "runs" / name).mkdir(parents=True)
@@ -150,7 +150,7 @@ def test_the_newest_run_tells_where_its_time_went_and_a_damaged_one_nothing(tmp_
     assert report.last_run == run
     assert status_lines(report, now=NEWEST)[-2:] == [
         "  last run:  20270115T080000Z-abcdef, done, 97% of the model's own speed",
-        "  seconds:   fetch 1.5, segment 20.0",
+        "  seconds:   fetch 1.5, waiting for memory 0.2, segment 20.0",
     ]
     (tmp_path / "runs/20270115T080000Z-abcdef/summary.json").write_text('{"run_id": 1, "state": "done", "timings": []}')
     assert "newest" in status_lines(status(str(output), STORAGE), now=NEWEST)[-1]
