@@ -34,7 +34,7 @@ async function sayThreshold() {
   }
   const some = await Promise.all(DATA.sheets.random.map(loaded));
   const share = (threshold) => some.reduce((sum, shown) => sum + ignoredShare(shown, threshold), 0) / some.length;
-  const many = `${some.length} random pictures`;
+  const many = some.length === 1 ? "one random picture" : `${some.length} random pictures`;
   by("threshold-note").textContent = state.threshold > 0
     ? `With this threshold ${percent(share(state.threshold))} of the ${many} would be ignored; now it is ${percent(share(0))}.`
     : `Now ${percent(share(0))} of the ${many} is ignored; move the threshold to see what would be.`;

@@ -109,6 +109,12 @@ def test_the_threshold_shows_what_would_be_ignored(opened):
     assert land == "33.3%"  # half of a.png by the whole of d.png besides
 
 
+def test_the_threshold_is_said_of_as_many_pictures_as_are_shown(browser, tmp_path):
+    write_report(write_pictures(tmp_path), str(tmp_path / "r.html"), n_pictures=6)  # a sixth for each sheet
+    browser.get(f"file://{tmp_path}/r.html")
+    until(browser, lambda d: "% of the one random picture is ignored;" in find(d, "#threshold-note").text)
+
+
 def test_hover_says_class_and_confidence(opened):
     canvas = canvas_of(opened, "a.png")
     assert hover(opened, canvas, 3, 3) == "land 0.80"
