@@ -17,6 +17,8 @@ from s3fs.core import _error_wrapper
 from pipeline.storage.errors import STORAGE_ERRORS, TooManyBytesError
 from pipeline.storage.retries import retried
 
+_PIECE_BYTES = 2**20
+
 
 class LiteralS3FileSystem(S3FileSystem):
     """s3fs, with three differences.
@@ -66,7 +68,7 @@ class LiteralS3FileSystem(S3FileSystem):
     call_s3 = sync_wrapper(_call_s3)
 
     async def _cat_file(self, path: str, *args: Any, max_bytes: int | None = None, **kwargs: Any) -> bytes:
-        """As in s3fs; an answer of more than `max_bytes` is not read, and ends in a TooManyBytesError."""
+        """As in s3fs; an answer of more than `max_bytes` is not read to its end, which is a TooManyBytesError."""
         if max_bytes is None:
             return await super()._cat_file(path, *args, **kwargs)
         bucket, key, _ = self.split_path(path)
@@ -78,7 +80,12 @@ class LiteralS3FileSystem(S3FileSystem):
             try:
                 if answer.get("ContentLength", 0) > max_bytes:  # some gateways do not say how much is to come
                     raise TooManyBytesError
-                return await answer["Body"].read()
+                data = bytearray()
+                while piece := await answer["Body"].read(_PIECE_BYTES):
+                    data += piece
+                    if len(data) > max_bytes:
+                        raise TooManyBytesError
+                return bytes(data)
             finally:
                 answer["Body"].close()
 

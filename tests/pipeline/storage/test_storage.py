@@ -431,7 +431,7 @@ def web_server():
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            path = self.path.partition("?")[0]
+            path = self.path.partition("?")[0].removeprefix("/bucket")
             if path == "/endless":
                 self.send_response(200)
                 self.end_headers()
@@ -514,6 +514,15 @@ def test_a_gateway_that_does_not_say_how_much_is_to_come_is_read(s3, monkeypatch
 
     monkeypatch.setattr(system, "_call_s3", call)
     assert read_bytes(uri, OPTIONS, max_bytes=10) == b"0123456789"
+    with pytest.raises(TooManyBytesError):
+        read_bytes(uri, OPTIONS, max_bytes=9)
+
+
+def test_an_answer_of_s3_without_an_end_is_left(web_server, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    with pytest.raises(TooManyBytesError):
+        read_bytes("s3://bucket/endless", StorageOptions(endpoint_url=web_server), max_bytes=10**7)
 
 
 @pytest.mark.parametrize(
