@@ -5,6 +5,8 @@ The line is ours, never the driver's: theirs hold request ids, host ids and sign
 
 import errno
 import os
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import aiohttp
@@ -82,6 +84,22 @@ def is_transient(exc: BaseException) -> bool:
     if isinstance(exc, (*_UNREACHABLE, *_CUT_SHORT)):
         return True
     return isinstance(exc, OSError) and not isinstance(exc, FileExistsError) and exc.errno in _PASSING_ERRNOS
+
+
+def asked_wait_s(exc: BaseException) -> float | None:
+    """For how many seconds a busy web server asks to be left alone; None if it does not say.
+
+    By its Retry-After (RFC 9110, 10.2.3), in seconds or as a date.
+    """
+    if not isinstance(exc, aiohttp.ClientResponseError) or exc.status not in (429, 503):
+        return None
+    text = "" if exc.headers is None else exc.headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
 
 
 def is_taken(exc: BaseException) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pipeline.progress import say
-from pipeline.storage.errors import STORAGE_ERRORS, is_transient, storage_error
+from pipeline.storage.errors import STORAGE_ERRORS, asked_wait_s, is_transient, storage_error
 from schemas.manifest import is_web_address
 
 T = TypeVar("T")
@@ -31,7 +31,8 @@ def retried(uri: str, call: Callable[[], T]) -> T:
     """What `call` returns; while it raises what may pass, it is called again.
 
     Waits are drawn from the upper half of their length, so that many actors do not come back all at once. No new
-    attempt begins once OUTAGE_S (for web addresses WEB_OUTAGE_S) have gone by, except always a second one.
+    attempt begins once OUTAGE_S (for web addresses WEB_OUTAGE_S) have gone by, except always a second one. A web server
+    that is busy and says for how long is asked again after that, if it is within OUTAGE_S, and else not at all.
 
     Args:
         uri: what the call is about; a line on stderr names it when this takes long.
@@ -48,7 +49,11 @@ def retried(uri: str, call: Callable[[], T]) -> T:
             n_failed += 1
             wait = min(FIRST_WAIT_S * 2 ** (n_failed - 1), LONGEST_WAIT_S) * random.uniform(0.5, 1.0)
             elapsed = time.monotonic() - started
-            if not is_transient(error) or (n_failed > 1 and elapsed + wait > patience):
+            asked_s = asked_wait_s(error)
+            if asked_s is not None:
+                patience, wait = OUTAGE_S, asked_s + wait
+            has_had_two = n_failed > 1 or asked_s is not None
+            if not is_transient(error) or (has_had_two and elapsed + wait > patience):
                 raise
             _say(uri, error, elapsed, patience)
         time.sleep(wait)

@@ -4,22 +4,26 @@ import errno
 import socket
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import aiohttp
 import botocore.exceptions as boto
 import pytest
 from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync_wrapper
+from multidict import CIMultiDict
 
 from pipeline import storage
 from pipeline.storage import StorageOptions, retries
-from pipeline.storage.errors import classify, is_transient
+from pipeline.storage.errors import asked_wait_s, classify, is_transient
 from pipeline.storage.retries import FIRST_WAIT_S, LONGEST_WAIT_S, OUTAGE_S, WEB_OUTAGE_S, retried
 from pipeline.storage.s3 import LiteralS3FileSystem
 from tests.s3 import fresh_clients
 
 OPTIONS = StorageOptions()
 URI = "s3://bucket/labels/a.parquet"
+WEB = "https://example.org/a.jpg"
 
 
 class Clock:
@@ -150,7 +154,7 @@ def test_credentials_that_ran_out_are_a_refusal_and_pass_with_no_time(error):
     assert not is_transient(error)
 
 
-@pytest.mark.parametrize(("uri", "patience"), [(URI, OUTAGE_S), ("https://example.org/a.jpg", WEB_OUTAGE_S)])
+@pytest.mark.parametrize(("uri", "patience"), [(URI, OUTAGE_S), (WEB, WEB_OUTAGE_S)])
 def test_an_outage_ends_in_a_bounded_time(clock, uri, patience):
     started = clock.now
     with pytest.raises(TimeoutError):
@@ -158,6 +162,34 @@ def test_an_outage_ends_in_a_bounded_time(clock, uri, patience):
     assert patience - LONGEST_WAIT_S < clock.now - started <= patience
     assert clock.waits[0] <= FIRST_WAIT_S
     assert max(clock.waits) <= LONGEST_WAIT_S
+
+
+def busy(retry_after, status=429):
+    return aiohttp.ClientResponseError(None, (), status=status, headers=CIMultiDict({"retry-after": retry_after}))
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_web_server_is_asked_again_when_it_says(clock, status):
+    assert retried(WEB, failing(busy("20", status), busy("20", status))) == "done"
+    assert all(20 < wait < 20 + LONGEST_WAIT_S for wait in clock.waits)
+    assert len(set(clock.waits)) == 2
+
+
+def test_a_web_server_that_is_busy_for_too_long_is_not_asked_again(clock):
+    for errors, n_waits in (([busy("3600")], 0), ([busy("40")] * 3, 1)):
+        clock.waits.clear()
+        with pytest.raises(aiohttp.ClientResponseError):
+            retried(WEB, failing(*errors))
+        assert len(clock.waits) == n_waits
+
+
+def test_how_long_a_server_is_busy_may_be_a_date_or_nonsense():
+    assert asked_wait_s(busy(format_datetime(datetime.now(UTC) + timedelta(seconds=30)))) == pytest.approx(30, abs=3)
+    assert asked_wait_s(busy("Wed, 21 Oct 2015 07:28:00 GMT")) == 0.0
+    for nonsense in ("soon", "", "-5", "1e3"):
+        assert asked_wait_s(busy(nonsense)) is None
+    assert asked_wait_s(busy("5", status=403)) is None
+    assert asked_wait_s(web_answer(429)) is None
 
 
 def test_a_call_that_took_all_the_time_gets_one_more_chance(clock):
