@@ -20,6 +20,7 @@ LEAST_PICTURES = 4  # labelled ones of a shard that is judged
 REMEMBERED = 50  # shards: what is usual may change in the course of a job
 _FAR = 6.0  # standard deviations, as the median of absolute deviations tells them
 _LEAST_OFF = {"confidence": 0.1, "ignored": 0.15, "empty": 0.15, "classes": 0.25}  # less is never far off
+_OF_WHOLE_PICTURES = ("ignored", "empty")  # a picture, such as a blank one, may be so as a whole
 _WORDS = {
     "confidence": "mean confidence",
     "ignored": "ignored share of the pixels",
@@ -78,9 +79,8 @@ class ShardMonitor:
         if usual is not None:
             numbers["classes"] = class_distance(mix, usual)
         n_before = len(mixes)
-        off = [
-            name for name, value in numbers.items() if n_before >= LEAST_SHARDS and _is_far(name, value, before[name])
-        ]
+        n, is_judged = result.totals.labelled, n_before >= LEAST_SHARDS
+        off = [name for name, value in numbers.items() if is_judged and _is_far(name, value, before[name], n)]
         line = None
         if off:
             said = [f"{_WORDS[name]} {numbers[name]:.2f}, usually {median(before[name]):.2f}" for name in off]
@@ -97,36 +97,47 @@ class ShardMonitor:
 
 @dataclass
 class PlanWatch:
-    """Holds a run to what a plan expects of it; see `Expectation`."""
+    """Holds a run to what a plan expects of it; see `Expectation`.
+
+    Args:
+        timings: without every actor's first shard, when all is still cold: the pilot leaves it out as well.
+    """
 
     expected: Expectation
     totals: ShardTotals = field(default_factory=ShardTotals)
     timings: ShardTimings = field(default_factory=ShardTimings)
     _pixels: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    _n_shards: int = 0
+    _warm: set[int] = field(default_factory=set)  # actors that have done a shard
     _said: set[str] = field(default_factory=set)
 
     def look(self, result: ShardResult) -> dict[str, str]:
         """By kind, lines on what has left the plan's intervals by now, each kind once."""
-        self._n_shards += 1
-        self.timings += result.timings
+        if result.actor in self._warm:
+            self.timings += result.timings
+        self._warm.add(result.actor)
         self.totals.rows += result.totals.rows
         self.totals.labelled += result.totals.labelled
         self.totals.pixels += result.totals.pixels
         self.totals.ignored_pixels += result.totals.ignored_pixels
         for each in result.totals.classes.values():
             self._pixels[each["name"]] += each["pixels"]
-        if self.totals.rows < min(self.expected.n_pilot, self.expected.n_pictures) // 2:
+        if self.totals.rows < self._enough:
             return {}
         found = {kind: line for kind, line in self._strayed() if kind not in self._said}
         self._said |= found.keys()
         where = f"strayed from the plan after {self.totals.rows:,} pictures"
         return {kind: f"{where}: {line}" for kind, line in found.items()}
 
+    @property
+    def _enough(self) -> int:
+        """Pictures of which something can be said."""
+        return min(self.expected.n_pilot, self.expected.n_pictures) // 2
+
     def _strayed(self) -> Iterator[tuple[str, str]]:
         expected, n = self.expected, self.totals.rows
-        rate, planned = self.timings.actor_pictures_per_s, expected.pictures_per_s
-        if rate is not None and self._n_shards > 1 and not planned.low <= rate <= planned.high:
+        planned = expected.pictures_per_s
+        rate = self.timings.actor_pictures_per_s if self.timings.n_pictures >= self._enough else None
+        if rate is not None and not planned.low <= rate <= planned.high:
             yield (
                 "slower" if rate < planned.low else "faster",
                 f"{rate:.2f} pictures a second and actor, planned were {planned.low:.2f} to {planned.high:.2f}",
@@ -162,13 +173,25 @@ def _numbers(result: ShardResult) -> dict[str, float]:
     return numbers if result.confidence_mean is None else {"confidence": result.confidence_mean, **numbers}
 
 
-def _is_far(name: str, value: float, before: deque[float]) -> bool:
+def _is_far(name: str, value: float, before: deque[float], n_pictures: int) -> bool:
     if len(before) < LEAST_SHARDS - 1:  # there is no distance yet from the first shard's usual classes
         return False
     usual = median(before)
     deviation = 1.4826 * median(abs(each - usual) for each in before)
+    if name in _OF_WHOLE_PICTURES:
+        deviation = max(deviation, _by_chance(before, n_pictures))
     off = value - usual if name == "classes" else abs(value - usual)
     return off > max(_LEAST_OFF[name], _FAR * deviation)
+
+
+def _by_chance(before: deque[float], n_pictures: int) -> float:
+    """The most that chance makes of a share among a few pictures: as if each were wholly of a kind, or not at all.
+
+    Where one of twenty is blank, two of eight may be, and none of those before: hence one more is reckoned with.
+    """
+    n_before = n_pictures * len(before)
+    share = (sum(before) / len(before) * n_before + 1) / (n_before + 2)
+    return math.sqrt(share * (1 - share) / n_pictures)
 
 
 def _changed(mix: dict[str, float], usual: dict[str, float]) -> str:

@@ -1,5 +1,7 @@
 """Shards that are far off the others, and runs that stray from their plan."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.actors.orders import Counts, ShardResult
@@ -50,6 +52,15 @@ def test_a_shard_far_off_is_an_alarm(odd, said):
     assert line.startswith(f"alarm: shard shard is far off the {LEAST_SHARDS} before it: ")
     assert said in line
     assert "swapped colour channels" in line
+
+
+@pytest.mark.parametrize(("n", "n_blank", "is_alarm"), [(8, 2, False), (8, 6, True), (256, 64, True)])
+def test_two_blank_pictures_among_eight_are_chance_and_a_quarter_of_many_is_none(n, n_blank, is_alarm):
+    watch = ShardMonitor()
+    for _ in range(LEAST_SHARDS):
+        watch.look(result(n=n, ignored=0.0))
+    line = watch.look(result(n=n, n_empty=n_blank, ignored=n_blank / n))
+    assert (line is not None) is is_alarm
 
 
 def test_the_classes_that_changed_are_named():
@@ -118,8 +129,17 @@ def test_a_run_as_planned_is_not_spoken_of():
 def test_a_run_that_strays_is_told_of(odd, kind, said):
     lines = strayed(odd)
     assert list(lines) == [kind]
-    assert lines[kind].startswith("strayed from the plan after 32 pictures: ")
+    n_pictures = 48 if kind in ("slower", "faster") else 32  # the first shard tells nothing of the rate
+    assert lines[kind].startswith(f"strayed from the plan after {n_pictures} pictures: ")
     assert said in lines[kind]
+
+
+def test_the_first_shard_of_an_actor_tells_nothing_of_its_rate():
+    watch = PlanWatch(EXPECTED)
+    for per_s, actors in ((0.5, range(4)), (2.0, (0, 1))):
+        for actor in actors:
+            assert watch.look(replace(result(per_s=per_s), actor=actor)) == {}
+    assert list(watch.look(replace(result(per_s=0.5), actor=2))) == ["slower"]
 
 
 def test_the_first_pictures_tell_nothing():
