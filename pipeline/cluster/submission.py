@@ -195,7 +195,7 @@ def _is_alike(request: JobRequest, record: JobRecord, storage: StorageOptions) -
     """Does all that can be told from here speak for the same job?"""
     loaded = [load_vocabulary(name, storage) for name in request.vocabularies]
     model = request.model if "://" in request.model else os.path.basename(request.model)
-    asked = request.model_dump(include={"views", "dtype", "batch_size"}, exclude_none=True)
+    asked = request.model_dump(include={"views", "dtype", "batch_size", "preselect"}, exclude_none=True)
     found = record.options.model_dump()
     return (
         {each.name: each.fingerprint for each in loaded} == record.vocabularies

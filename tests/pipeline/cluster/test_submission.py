@@ -117,6 +117,7 @@ def test_only_a_complete_output_of_the_same_job_is_complete(tmp_path, monkeypatc
     report = complete(request(**asked))
     assert (report.n_pictures_done, report.totals.labelled) == (6, 6)
     assert complete(request(**asked, views="sliding")) is None
+    assert complete(request(**asked, preselect="off")) is None
     assert complete(request(**{**asked, "vocabularies": ("pascal-voc-20",)})) is None
     assert complete(request(**{**asked, "model": "other.safetensors"})) is None
     next((tmp_path / "out" / "labels").glob("*.parquet")).unlink()
