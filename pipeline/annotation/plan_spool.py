@@ -107,6 +107,11 @@ class PlanSpool:
         finally:
             spool._database.close()
 
+    @property
+    def n_added(self) -> int:
+        """Rows that go into new shards."""
+        return self.changes.new.n + self._became.count(_MOVED)
+
     def shards(self, identify: Callable[[Rows, str], str], shard_size: int) -> Iterator[Shard]:
         """The plan's shards with what is still there of their rows, in order; then shards of the new rows.
 

@@ -15,7 +15,7 @@ from pipeline.annotation.update import refuse_other_update
 from pipeline.output import read_job, storing, write_job
 from pipeline.output.files import existing_job
 from pipeline.output.plan import PlanDigest, Rows, Shard, cut_shards, read_plan, sweep_parts, write_plan
-from pipeline.output.shard_size import choose_shard_size
+from pipeline.output.shard_size import choose_shard_size, shard_size_of_update
 from pipeline.progress import listing
 from pipeline.sources import SourceSummary, list_batches
 from pipeline.storage import StorageOptions, join, write_replace
@@ -83,6 +83,8 @@ def _cutting(job: ResolvedJob, found: JobRecord | None, sources: SourceSummary) 
             planned, where = existing_job(request.update, job.storage), request.update
         size = _shard_size(request, planned)
         with _compared(job, planned, where, sources) as spool:
+            if found is None and request.shard_size is None:
+                size = shard_size_of_update(size, spool.n_added, job.options.batch_size)
             yield _Cutting(size, lambda _: spool.shards(job.identify, size), spool.changes)
     elif found is not None:
         size = _shard_size(request, found)

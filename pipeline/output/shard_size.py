@@ -34,11 +34,24 @@ def choose_shard_size(
         n_bytes += _bytes_in(batch)
         if n_rows >= SMALL_JOB_SHARDS * LARGEST or n_bytes > max_bytes:
             return LARGEST, chain(ahead, rest)
-    return _of_small_job(n_rows, batch_size), iter(ahead)
+    return _spread(n_rows, LEAST, batch_size), iter(ahead)
 
 
-def _of_small_job(n_rows: int, batch_size: int) -> int:
-    wanted = max(LEAST, -(-n_rows // SMALL_JOB_SHARDS))
+def shard_size_of_update(kept: int, n_added: int, batch_size: int) -> int:
+    """The shard size of an update where nobody chose: that of what it updates, unless many rows are added.
+
+    A million pictures that come to a hundred are no small job: they would be a hundred thousand label files.
+
+    Args:
+        kept: the shard size of the output that is updated.
+        n_added: rows that go into new shards.
+    """
+    return max(kept, _spread(n_added, 1, batch_size))
+
+
+def _spread(n_rows: int, least: int, batch_size: int) -> int:
+    """The shard size, up to `LARGEST`, with which rows are 32 shards of whole batches, of `least` rows each."""
+    wanted = max(least, -(-n_rows // SMALL_JOB_SHARDS))
     return min(LARGEST, -(-wanted // batch_size) * batch_size)
 
 

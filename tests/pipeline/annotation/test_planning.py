@@ -76,3 +76,13 @@ def test_nobody_need_choose_a_shard_size_and_a_chosen_one_stays(world, old, tmp_
         world.erase(str(i))
     world.annotate(old, shard_size=None)
     assert sorted(old.rglob("labels/*")) == before
+
+
+def test_many_pictures_that_come_to_a_few_do_not_become_as_many_small_shards(world, old, tmp_path):
+    for i in range(6, 6 + 65):
+        world.draw(str(i), i)
+    for _ in range(2):  # it goes on with what it began with
+        world.annotate(tmp_path / "updated", update=str(old), shard_size=None)
+        assert sorted(sizes(tmp_path / "updated")) == [2] * 4 + [3] * 21
+    world.annotate(tmp_path / "as asked", update=str(old), shard_size=40)
+    assert sorted(sizes(tmp_path / "as asked")) == [2, 2, 2, 25, 40]

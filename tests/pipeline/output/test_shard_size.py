@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.output.shard_size import choose_shard_size
+from pipeline.output.shard_size import choose_shard_size, shard_size_of_update
 from schemas.manifest import ManifestRow
 
 
@@ -47,3 +47,13 @@ def test_no_more_is_looked_at_ahead_than_decides():
     seen.clear()
     size, _ = choose_shard_size(watched(batches(100), seen), 5, 1)
     assert (size, seen) == (5, [])
+
+
+@pytest.mark.parametrize(
+    ("kept", "n_added", "batch_size", "expected"),
+    [(8, 0, 1, 8), (8, 100, 1, 8), (8, 3200, 1, 100), (8, 10**6, 1, 256), (16, 3200, 16, 112), (1000, 10**6, 1, 1000)],
+)
+def test_an_update_keeps_the_shard_size_unless_its_new_pictures_would_be_too_many_shards(
+    kept, n_added, batch_size, expected
+):
+    assert shard_size_of_update(kept, n_added, batch_size) == expected
