@@ -64,6 +64,7 @@ def plan(
     with the interval in which the true value lies with 95 percent confidence.
     """
     from pipeline.annotation.job_files import make_request
+    from pipeline.drawing import check_png
     from pipeline.estimate.plan import plan_ahead
     from pipeline.estimate.plan_file import plan_yaml
     from pipeline.estimate.sheet import sheet_png
@@ -73,6 +74,8 @@ def plan(
 
     request = make_request({**asked, "output": output or NO_OUTPUT})
     storage = StorageOptions(request.endpoint_url, request.profile)
+    if sheet is not None:
+        check_png(sheet)
     for file in (plan_file, sheet, json_file):
         if file is not None and not overwrite:
             refuse_taken(file, storage)

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from schemas.errors import InputError
+from schemas.manifest import public_uri
+
 Color = tuple[int, int, int]
 
 IGNORED: Color = (0, 0, 0)
@@ -15,6 +18,12 @@ _SWATCH_PX = 12
 _MARGIN_PX = 10
 _FONT_PX = 13
 _SMALLEST_NAMED = 0.002  # of the picture
+
+
+def check_png(file: str) -> None:
+    """Raise InputError if the name of a drawing promises another format than it has."""
+    if not file.lower().endswith(".png"):
+        raise InputError(f"{public_uri(file)}: a drawing is a PNG file; expected a name that ends in .png")
 
 
 def paint(mask: np.ndarray, colors: Mapping[int, Color]) -> np.ndarray:

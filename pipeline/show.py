@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from pipeline.drawing import blend, legend, paint, side_by_side
+from pipeline.drawing import blend, check_png, legend, paint, side_by_side
 from pipeline.json_files import refuse_taken, write_data
 from pipeline.output.labelled import LabelledOutput, open_labelled
 from pipeline.output.plan import find_row
@@ -47,9 +47,10 @@ def show(
         opacity: of the labels over the picture, from 0 to 1.
 
     Raises:
-        InputError: no such output or picture, one without labels, or a file that is there already.
+        InputError: no such output or picture, one without labels, a file that is there already or is no .png.
     """
     storage = storage or StorageOptions()
+    check_png(file)
     if not replace:
         refuse_taken(file, storage)
     labels = open_labelled(output, storage)

@@ -69,3 +69,10 @@ def test_a_plan_that_is_none_is_one_line(planned, tmp_path, change, said):
     lines = escnet("annotate", "--job", tmp_path / "plan.yaml", code=2).stderr.splitlines()
     assert len(lines) == 1
     assert said in lines[0]
+
+
+def test_a_sheet_that_is_no_png_is_refused_before_the_pilot(planned):
+    folder, _ = planned
+    job = ("--vocabulary", folder / "world/vocabulary.yaml", "--model", "escnet-nano")
+    done = escnet("plan", folder / "world/images", *job, "--sheet", folder / "sheet.jpg", code=2)
+    assert done.stderr == f"Error: {folder}/sheet.jpg: a drawing is a PNG file; expected a name that ends in .png\n"

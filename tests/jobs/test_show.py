@@ -42,6 +42,10 @@ def test_that_a_picture_is_gone_is_said(monkeypatch, capsys):
     [
         (["out", "b.png"], "Error: out: has no picture 'b.png'"),
         (["photos", "a.png"], "photos: found no job.json"),
+        (
+            ["out", "a.png", "--output", "x.jpg"],
+            "Error: x.jpg: a drawing is a PNG file; expected a name that ends in .png",
+        ),
         (["out", "a.png", "--opacity", "2"], "Invalid value for '--opacity'"),
         (["out"], "Missing argument 'IMAGE_ID'"),
     ],
