@@ -23,7 +23,7 @@ def evaluation_lines(found: Evaluation) -> list[str]:
     lines += _table(_score_rows(found))
     lines += ["", *_table(_class_rows(found))]
     if mistakes := _mistakes(found):
-        lines += ["", *_table(mistakes)]
+        lines += ["", *_table(mistakes, n_texts=2)]
     if found.thresholds is not None:
         lines += ["", *_threshold_lines(found, found.thresholds)]
     notes = _notes(found)
@@ -144,16 +144,16 @@ def _notes(found: Evaluation) -> list[str]:
     return notes
 
 
-def _table(rows: list[Row]) -> list[str]:
-    """Columns as wide as their widest cell; numbers, which stand from the second column on, to the right."""
+def _table(rows: list[Row], n_texts: int = 1) -> list[str]:
+    """Columns as wide as their widest cell; numbers, which stand behind the first `n_texts` columns, to the right."""
     is_numeric = len(rows[0]) > 3
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        cells = [row[0].ljust(widths[0])]
+        cells = [cell.ljust(width) for cell, width in zip(row[:n_texts], widths, strict=False)]
         cells += [
             cell.rjust(width) if is_numeric or k == 0 else cell
-            for k, (cell, width) in enumerate(zip(row[1:], widths[1:], strict=True))
+            for k, (cell, width) in enumerate(zip(row[n_texts:], widths[n_texts:], strict=True))
         ]
         lines.append(f"  {'  '.join(cells)}".rstrip())
     return lines

@@ -91,11 +91,14 @@ function showClass(wordsIndex, id) {
     picture.vocabulary === wordsIndex && picture.classes.some(([each]) => each === position) ? [number] : []);
   const share = (number) => DATA.pictures[number].classes.find(([each]) => each === position)[1];
   numbers.sort((a, b) => share(b) - share(a));
-  by("class-pictures-title").textContent = `Pictures: ${numbers.length} of ${found.pictures.toLocaleString("en")}, the largest share first`;
+  const all = found.pictures.toLocaleString("en");
+  by("class-pictures-title").textContent = numbers.length ? `Pictures: ${numbers.length} of ${all}, the largest share first`
+    : found.pictures ? `Pictures: none of its ${all} is in this report` : "No picture has it";
   const n = words.classes.length;
   by("class-before").href = `#class/${wordsIndex}/${words.classes[(position + n - 1) % n].id}`;
   by("class-after").href = `#class/${wordsIndex}/${words.classes[(position + 1) % n].id}`;
   open("class", "place-class");
+  if (!numbers.length) by("toolbar").hidden = true;
   fill(by("class-sheet"), numbers);
   scrollTo(0, 0);
 }
@@ -158,7 +161,9 @@ for (const head of document.querySelectorAll("th[data-sort] button")) {
 }
 by("find-class").addEventListener("input", () => {
   const sought = by("find-class").value.trim().toLowerCase();
-  for (const row of document.querySelectorAll("[data-class]")) row.hidden = !row.cells[0].dataset.value.toLowerCase().includes(sought);
+  const rows = [...document.querySelectorAll("[data-class]")];
+  for (const row of rows) row.hidden = !row.cells[0].dataset.value.toLowerCase().includes(sought);
+  by("no-class").hidden = rows.some((row) => !row.hidden);
 });
 
 addEventListener("hashchange", route);

@@ -254,9 +254,9 @@ def test_what_is_said_shows_the_scores_and_the_classes(output, tmp_path):
         "  sea              0.000     0.000  41.7%       0.0%",
         "  ship             0.000     0.000   4.2%       0.0%",
         "",
-        "  MISTAKEN   FOR  PIXELS",
-        "  sea        sky  4.2%",
-        "  ship      sand  4.2%",
+        "  MISTAKEN  FOR   PIXELS",
+        "  sea       sky     4.2%",
+        "  ship      sand    4.2%",
         "",
         "1 picture could not be labelled: all their pixels count as wrong.",
     ]

@@ -208,9 +208,21 @@ def test_a_class_has_a_page_of_its_own(opened, page):
     until(opened, lambda d: find(d, "#overview").is_displayed())
 
 
+def test_the_page_of_a_class_that_no_picture_has_says_so(opened, page):
+    opened.get(f"{page}#class/0/11")
+    until(opened, lambda d: find(d, "#class-name").text == "moon")
+    assert find(opened, "#class-pictures-title").text == "No picture has it"
+    assert not find(opened, "#toolbar").is_displayed()
+    find(opened, ".crumbs a").click()
+    until(opened, lambda d: find(d, "#toolbar").is_displayed())
+
+
 def test_the_table_of_classes_is_sorted_and_searched(opened):
     rows = "#classes [data-class] a"
     find(opened, "th[data-sort=text] button").click()
     assert [each.text for each in opened.find_elements("css selector", rows)] == ["land", "moon", "sky", "water <i>"]
     find(opened, "#find-class").send_keys("WAT")
     assert [each.text for each in opened.find_elements("css selector", rows) if each.text] == ["water <i>"]
+    assert not find(opened, "#no-class").is_displayed()
+    find(opened, "#find-class").send_keys("Z")
+    assert find(opened, "#no-class").text == "No class has this in its name."
