@@ -55,13 +55,8 @@ def show(
         refuse_taken(file, storage)
     labels = open_labelled(output, storage)
     planned, row = _find(labels, image_id)
-    vocabulary = labels.vocabularies[row.vocabulary]
-    colors = {each.id: each.color for each in vocabulary.classes}
-    try:
-        mask = read_mask(row.mask or b"", (row.height or 1, row.width or 1))
-    except ValueError as error:
-        raise OutputError(f"{labels.name}: labels of {image_id!r} cannot be used; its mask: {error}") from error
-    painted, missing = paint(mask, colors), None
+    colors = {each.id: each.color for each in labels.vocabularies[row.vocabulary].classes}
+    painted, missing = paint(_mask(labels, row), colors), None
     panels = [painted]
     if view != "labels":
         try:
@@ -75,6 +70,14 @@ def show(
     drawn.save(buffer, "PNG")
     write_data(buffer.getvalue(), file, storage, replace=replace)
     return Drawing(row, missing)
+
+
+def _mask(labels: LabelledOutput, row: LabelRow) -> np.ndarray:
+    """(height, width) class ids."""
+    try:
+        return read_mask(row.mask or b"", (row.height or 1, row.width or 1))
+    except ValueError as error:
+        raise OutputError(f"{labels.name}: labels of {row.image_id!r} cannot be used; its mask: {error}") from error
 
 
 def _find(labels: LabelledOutput, image_id: str) -> tuple[ManifestRow, LabelRow]:

@@ -165,12 +165,6 @@ def evaluate(
     truth = open_ground_truth(ground_truth, storage)
     judge = Judge(output, labels.vocabulary, truth, protocol=rules, allow_missing=allow_missing, storage=storage)
     tally = _tally(labels, judge, needs_levels=target_precision is not None, needs_boundaries=boundaries)
-    if tally.n_pictures == 0:
-        raise InputError(f"{truth.name}: has a mask for none of the {tally.n_rows:,} pictures; check the names")
-    try:
-        scores = tally.counts.scores()
-    except ValueError as error:
-        raise InputError(f"{truth.name}: every pixel of its masks is ignored; nothing to compare with") from error
     return Evaluation(
         output=public_uri(output),
         ground_truth=truth.name,
@@ -178,7 +172,7 @@ def evaluate(
         protocol=protocol,
         model=labels.job.model,
         labels_digest=labels.job.manifest.digest,
-        scores=scores,
+        scores=_scores(tally, truth.name),
         n_pictures=tally.n_pictures,
         n_failed=tally.n_failed,
         n_planned=labels.n_planned,
@@ -189,6 +183,18 @@ def evaluate(
         confusion=tuple(tally.counts.confusion()),
         boundary_f=tally.boundaries.scores() if boundaries else None,
     )
+
+
+def _scores(tally: _Tally, truth: str) -> Scores:
+    """Raises:
+    InputError: nothing was compared.
+    """
+    if tally.n_pictures == 0:
+        raise InputError(f"{truth}: has a mask for none of the {tally.n_rows:,} pictures; check the names")
+    try:
+        return tally.counts.scores()
+    except ValueError as error:
+        raise InputError(f"{truth}: every pixel of its masks is ignored; nothing to compare with") from error
 
 
 def _protocol(name: str | None) -> Protocol | None:

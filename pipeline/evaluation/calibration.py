@@ -99,35 +99,56 @@ def calibrate(
     truth = open_ground_truth(ground_truth, storage)
     pictures = _Pictures(labels, truth, rules, _load_segmenter(resolved, labels.job.options))
     rows = _rows_with_truth(labels, truth, allow_missing=allow_missing)
-    with Progress(len(rows)) as progress:
-        fit = TemperatureFit(resolved.config)
-        n_fitted = pictures.visit(rows[::2], fit.add, progress)
-        if n_fitted == 0:
-            raise InputError(
-                f"{public_uri(output)}: none of the {pictures.n_unreadable:,} pictures to fit by can be read as the "
-                "job read them; see `escnet status` for why rows failed, and put pictures back where they were"
-            )
-        old = resolved.config
-        new = old.model_copy(update={"temperature": fit.best(truth.name)})
-        errors = _Errors(pictures.class_ids, (old, new))
-        n_measured = pictures.visit(rows[1::2], errors.add, progress)
-    ece_before, ece = errors.results(truth.name)
+    fitted = _fit(pictures, rows, resolved.config, public_uri(output))
     network = pictures.segmenter.network
-    network.config = new
-    provenance = _provenance(resolved, labels, n_fitted, ece_before, ece)
+    network.config = fitted.config
+    provenance = _provenance(resolved, labels, fitted)
     info = save_checkpoint(network, checkpoint, provenance, overwrite=overwrite)
     return Calibration(
         checkpoint=checkpoint,
         fingerprint=info.fingerprint,
         calibrated=resolved.fingerprint,
-        temperature_before=old.temperature,
-        temperature=new.temperature,
-        ece_before=ece_before,
-        ece=ece,
-        n_fitted=n_fitted,
-        n_measured=n_measured,
+        temperature_before=resolved.config.temperature,
+        temperature=fitted.config.temperature,
+        ece_before=fitted.ece_before,
+        ece=fitted.ece,
+        n_fitted=fitted.n_fitted,
+        n_measured=fitted.n_measured,
         n_unreadable=pictures.n_unreadable,
     )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """The configuration with the temperature that was found, and how good it is on pictures it was not fitted by."""
+
+    config: ModelConfig
+    ece_before: float
+    ece: float
+    n_fitted: int
+    n_measured: int
+
+
+def _fit(pictures: "_Pictures", rows: Sequence[ManifestRow], config: ModelConfig, output: str) -> _Fitted:
+    """Fit by every other picture, measure with the others.
+
+    Raises:
+        InputError: none to fit by can be read, or ground truth leaves no pixel.
+    """
+    truth = pictures.truth.name
+    with Progress(len(rows)) as progress:
+        fit = TemperatureFit(config)
+        n_fitted = pictures.visit(rows[::2], fit.add, progress)
+        if n_fitted == 0:
+            raise InputError(
+                f"{output}: none of the {pictures.n_unreadable:,} pictures to fit by can be read as the "
+                "job read them; see `escnet status` for why rows failed, and put pictures back where they were"
+            )
+        new = config.model_copy(update={"temperature": fit.best(truth)})
+        errors = _Errors(pictures.class_ids, (config, new))
+        n_measured = pictures.visit(rows[1::2], errors.add, progress)
+    ece_before, ece = errors.results(truth)
+    return _Fitted(new, ece_before, ece, n_fitted, n_measured)
 
 
 def _check_model(asked: str | None, made_by: ModelRecord, checkpoint: str, *, overwrite: bool) -> ResolvedModel:
@@ -188,7 +209,7 @@ class _Pictures:
         self, labels: LabelledOutput, truth: GroundTruth, protocol: Protocol | None, segmenter: Segmenter
     ) -> None:
         self._labels = labels
-        self._truth = truth
+        self.truth = truth
         self._left_out_ids = protocol.left_out_ids if protocol else frozenset()
         self.segmenter = segmenter
         self.compiled: CompiledVocabulary = segmenter.compile(labels.vocabulary)
@@ -220,9 +241,9 @@ class _Pictures:
         return self.n_read - before
 
     def _truth_of(self, row: ManifestRow, picture: np.ndarray) -> np.ndarray:
-        uri = self._truth.mask_uri(row.image_id)
+        uri = self.truth.mask_uri(row.image_id)
         assert uri is not None  # only rows with one are visited
-        return self._truth.read(
+        return self.truth.read(
             uri,
             self._labels.storage,
             self._labels.vocabulary,
@@ -253,16 +274,14 @@ class _Errors:
             raise InputError(f"{truth_name}: no pixel of its masks can be used to calibrate by") from error
 
 
-def _provenance(
-    resolved: ResolvedModel, labels: LabelledOutput, n_fitted: int, before: float, after: float
-) -> dict[str, Any]:
+def _provenance(resolved: ResolvedModel, labels: LabelledOutput, fitted: _Fitted) -> dict[str, Any]:
     """Where the weights came from, as before, and how the temperature was fitted."""
     assert resolved.path is not None  # a preset without weights is random
     calibration = {
         "from": resolved.fingerprint,
         "vocabulary": labels.vocabulary.name,
-        "pictures": n_fitted,
-        "ece_before": round(before, 6),
-        "ece": round(after, 6),
+        "pictures": fitted.n_fitted,
+        "ece_before": round(fitted.ece_before, 6),
+        "ece": round(fitted.ece, 6),
     }
     return {**read_header(resolved.path).provenance, "calibration": calibration}

@@ -31,15 +31,7 @@ def render_page(
     measured: MeasuredScores | None,
 ) -> str:
     """The whole page. Names and messages of other people are text in it, whatever characters they have."""
-    vocabularies: list[dict[str, Any]] = [
-        {
-            "index": k,
-            "name": name,
-            "classes": class_facts(words, found.totals.pixels, measured),
-            "distractors": [each.prompts[0] for each in words.distractors_by_code],
-        }
-        for k, (name, words) in enumerate(found.words.items())
-    ]
+    vocabularies = _vocabularies(found, measured)
     data = {
         "vocabularies": [{**each, "classes": [fact.as_data() for fact in each["classes"]]} for each in vocabularies],
         "pictures": pictures,
@@ -55,11 +47,7 @@ def render_page(
         figures=figures(labels, found),
         findings=findings(labels, found, pictures, measured, vocabularies),
         pictures=pictures,
-        sheets=[
-            {"key": key, "name": _SHEET_NAMES[key], "n": len(chosen.sheets[key])}
-            for key in SHEETS
-            if chosen.sheets[key]
-        ],
+        sheets=_sheets(chosen),
         vocabularies=[
             {**each, "classes": sorted(each["classes"], key=lambda fact: (-fact.pixels, fact.id))}
             for each in vocabularies
@@ -70,6 +58,26 @@ def render_page(
         kinds=",".join(sorted({reason.partition("/")[2] for reason in found.totals.failed})),
         made=_made(labels),
     )
+
+
+def _vocabularies(found: Survey, measured: MeasuredScores | None) -> list[dict[str, Any]]:
+    """What the page says of each, `classes` as `ClassFacts`."""
+    return [
+        {
+            "index": k,
+            "name": name,
+            "classes": class_facts(words, found.totals.pixels, measured),
+            "distractors": [each.prompts[0] for each in words.distractors_by_code],
+        }
+        for k, (name, words) in enumerate(found.words.items())
+    ]
+
+
+def _sheets(chosen: Chosen) -> list[dict[str, Any]]:
+    """Those that have any pictures."""
+    return [
+        {"key": key, "name": _SHEET_NAMES[key], "n": len(chosen.sheets[key])} for key in SHEETS if chosen.sheets[key]
+    ]
 
 
 def _template() -> jinja2.Template:

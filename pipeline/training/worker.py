@@ -81,10 +81,7 @@ def _train(task: Task) -> None:
         ),
     )
     states = Checkpoints(task.folder, task.identity)
-    state = states.load()
-    if state is not None:
-        trainer.restore(state)
-        del state  # three times the weights
+    _restore(trainer, states)
     curves = Curves(task.folder, trainer.step) if worker.rank == 0 else None
     record: Callable[[Record], None] = curves.add if curves else lambda _: None
     is_done = trainer.run(Hooks(record, states.save, partial(_must_stop, task.folder, worker, device)))
@@ -94,6 +91,13 @@ def _train(task: Task) -> None:
             save_checkpoint(
                 trainer.trained, checkpoint_path(task.folder, task.config), _provenance(task, network), overwrite=True
             )
+
+
+def _restore(trainer: Trainer, states: Checkpoints) -> None:
+    """Go on from the last state, if there is one: three times the weights, and held no longer than this takes."""
+    state = states.load()
+    if state is not None:
+        trainer.restore(state)
 
 
 def start_network(config: TrainingConfig, model: ModelConfig) -> Network:
