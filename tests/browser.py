@@ -8,7 +8,8 @@ import pytest
 
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--window-size=1360,1000",
+    "--disable-background-networking", "--disable-dev-shm-usage", "--disable-component-update",
+    "--window-size=1360,1000",
 )  # fmt: skip
 
 

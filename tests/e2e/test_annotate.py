@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from PIL import Image
 
 from schemas.labels import FOOTER_KEY, LABEL_SCHEMA
 from tests.e2e.command import ESCNET, annotate, digests, escnet
+from tests.e2e.picture_server import picture_server
 from tests.e2e.terminal import in_terminal
 
 N_PHOTOS = 10
@@ -199,32 +201,51 @@ def test_pictures_and_labels_on_object_storage(photos, labelled, s3):
     assert "Nothing to do" in again.stdout
 
 
-def test_ctrl_c_says_how_to_go_on_and_the_same_command_goes_on(photos, labelled, tmp_path):
-    output = tmp_path / "out"
-    arguments = [
-        photos,
-        "--output",
-        output,
-        "--shard-size",
-        1,
-        "--actors",
-        1,
-        "--views",
-        "sliding",
-    ]  # five times as long
-    nano = ["--model", "escnet-nano", "--vocabulary", "pascal-voc-20"]
-    command = [str(ESCNET), "annotate", *nano, *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        while not list(output.glob("labels/*.parquet")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
-    assert process.returncode == 130, said
-    assert "shards are done and kept, the same command goes on with the rest" in said
+@pytest.fixture
+def held_job(tmp_path):
+    """The arguments of a job in shards of one picture that cannot get its third before the server lets go, and that."""
+    (tmp_path / "pictures").mkdir()
+    names = [f"{i}.png" for i in range(6)]
+    for i, name in enumerate(names):
+        Image.fromarray(np.full((40, 60, 3), 40 * i, np.uint8)).save(tmp_path / "pictures" / name)
+    with picture_server(tmp_path / "pictures") as server:
+        (tmp_path / "list.csv").write_text("\n".join(["uri", *(f"{server.address}/{name}" for name in names)]))
+        server.hold(lambda name: name >= "2.png")
+        yield (tmp_path / "list.csv", "--output", tmp_path / "out", "--shard-size", 1, "--actors", 1), server
+
+
+def command_of(arguments) -> list[str]:
+    nano = ("--model", "escnet-nano", "--views", "single", "--vocabulary", "pascal-voc-20")
+    return list(map(str, (ESCNET, "annotate", *nano, *arguments)))
+
+
+def wait_for_labels(output: Path, process: subprocess.Popen) -> None:
+    while process.poll() is None and not list(output.glob("labels/*.parquet")):
+        time.sleep(0.05)
+
+
+def stop(held_job, output: Path, number: signal.Signals) -> tuple[int, str]:
+    """Exit code and errors of a job that gets a signal when its first shard is there."""
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command_of(held_job[0]), text=True, **streams) as process:
+        wait_for_labels(output, process)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=500)
+    return process.returncode, said
+
+
+STOPPED = "stopped; [12] of 6 shards are done and kept, the same command goes on with the rest"
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_goes_on(held_job, tmp_path):
+    arguments, server = held_job
+    code, said = stop(held_job, tmp_path / "out", signal.SIGINT)
+    assert code == 130, said
+    assert re.search(STOPPED, said)
     assert "Traceback" not in said
-    annotate(*arguments)
-    assert [row["status"] for row in rows_of(output)] == ["labelled"] * len(rows_of(labelled))
+    server.let_go()
+    assert "Done: 6 of 6 pictures are labelled" in annotate(*arguments).stdout
+    assert [row["status"] for row in rows_of(tmp_path / "out")] == ["labelled"] * 6
 
 
 @pytest.mark.slow
@@ -276,28 +297,17 @@ def test_a_job_over_signed_addresses_goes_on_with_new_signatures(photos, signing
     assert "first" not in (tmp_path / "out" / "job.json").read_text()
 
 
-def test_a_terminal_that_is_closed_stops_in_order(photos, tmp_path):
-    command = [str(ESCNET), "annotate", str(photos), "--output", str(tmp_path / "out"), "--shard-size", "1"]
-    command += ["--model", "escnet-nano", "--vocabulary", "pascal-voc-20", "--actors", "1"]
-    with in_terminal(command) as (process, terminal):
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("out/labels/*.parquet")) and time.monotonic() < deadline:
-            time.sleep(0.05)
+def test_a_terminal_that_is_closed_stops_in_order(held_job, tmp_path):
+    with in_terminal(command_of(held_job[0])) as (process, terminal):
+        wait_for_labels(tmp_path / "out", process)
         os.close(terminal)
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=500) == 1
     (summary,) = (tmp_path / "out" / "runs").glob("*/summary.json")
     assert json.loads(summary.read_text())["state"] == "stopped"
 
 
-def test_sigterm_stops_in_order(photos, tmp_path):
-    command = [str(ESCNET), "annotate", str(photos), "--output", str(tmp_path / "out"), "--shard-size", "1"]
-    command += ["--model", "escnet-nano", "--allow-random-weights", "--vocabulary", "pascal-voc-20", "--actors", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("out/labels/*.parquet")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.terminate()
-        _, said = process.communicate(timeout=30)
-    assert process.returncode == 1, said
-    assert "shards are done and kept, the same command goes on with the rest" in said
+def test_sigterm_stops_in_order(held_job, tmp_path):
+    code, said = stop(held_job, tmp_path / "out", signal.SIGTERM)
+    assert code == 1, said
+    assert re.search(STOPPED, said)
     assert "SIGTERM received" not in said

@@ -2,12 +2,11 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,20 +17,13 @@ import pytest
 from PIL import Image
 
 from tests.e2e.command import annotate, digests
+from tests.e2e.picture_server import picture_server
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.cluster
-METRICS_DRAWN = set(re.findall(r"ray_(escnet_\w+)", (Path(__file__).parents[2] / "docs/grafana.json").read_text()))
+_DRAWN = re.findall(r"ray_(escnet_\w+)", (Path(__file__).parents[2] / "docs/grafana.json").read_text())
+METRICS_NAMED = {name.removesuffix("_total") for name in _DRAWN}
 RAY = Path(sys.executable).parent / "ray"
-
-
-def free_ports(n: int) -> list[int]:
-    """Ports below those that Ray gives to its workers."""
-    found = []
-    for port in range(6391, 9999):
-        with socket.socket() as probe:
-            if len(found) < n and probe.connect_ex(("127.0.0.1", port)):
-                found.append(port)
-    return found
 
 
 class Addresses(NamedTuple):
@@ -53,9 +45,10 @@ def cluster(tmp_path_factory):
         open(log, "w") as file,
         subprocess.Popen(list(map(str, command)), stdout=file, stderr=file, env=environment) as head,
     ):
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and "--block" not in log.read_text():
+        deadline = time.monotonic() + 240
+        while "--block" not in log.read_text():
             assert head.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
         yield Addresses(
             f"127.0.0.1:{port}", f"ray://127.0.0.1:{client_port}", f"http://127.0.0.1:{metrics_port}/metrics"
@@ -86,25 +79,41 @@ def scrape(url: str) -> str:
     return ""
 
 
+class Metrics(NamedTuple):
+    """A page of metrics, read for those of an output."""
+
+    page: str
+    output: Path
+
+    @property
+    def names(self) -> set[str]:
+        return set(re.findall(rf'^ray_(escnet_\w+?)(?:_total)?{{[^}}]*output="{self.output}"', self.page, re.MULTILINE))
+
+    @property
+    def n_labelled(self) -> float:
+        counts = rf'^ray_escnet_pictures_total{{[^}}]*output="{self.output}"[^}}]*}} (\S+)'
+        return sum(map(float, re.findall(counts, self.page, re.MULTILINE)))
+
+
 def test_prometheus_is_told_how_a_job_goes(cluster, tmp_path):
     (tmp_path / "pictures").mkdir()
-    for i in range(40):
-        Image.fromarray(np.full((40, 60, 3), i, np.uint8)).save(tmp_path / f"pictures/{i}.png")
-    output, found = tmp_path / "out", ""
-    job = threading.Thread(
-        target=annotate,
-        args=(tmp_path / "pictures", "--output", output, "--shard-size", 4, "--address", cluster.driver),
-    )
-    job.start()
-    while job.is_alive():
-        found = max(found, scrape(cluster.metrics), key=lambda page: page.count(f'output="{output}"'))
-        time.sleep(0.3)
-    job.join()
-    named = set(re.findall(rf'^ray_(escnet_\w+?)(?:_total)?{{[^}}]*output="{output}"', found, re.MULTILINE))
-    assert named == {name.removesuffix("_total") for name in METRICS_DRAWN}
-    labelled = re.findall(rf'^ray_escnet_pictures_total{{[^}}]*output="{output}"[^}}]*}} (\S+)', found, re.MULTILINE)
-    assert 4 <= float(labelled[0]) <= 40
-    assert re.search(r'^ray_escnet_stage_seconds_total{[^}]*stage="segment"', found, re.MULTILINE)
+    names = [f"{i:02}.png" for i in range(40)]
+    for i, name in enumerate(names):
+        Image.fromarray(np.full((40, 60, 3), i, np.uint8)).save(tmp_path / "pictures" / name)
+    output, found = tmp_path / "out", Metrics("", tmp_path / "out")
+    with picture_server(tmp_path / "pictures") as server, ThreadPoolExecutor(1) as pool:
+        server.hold(lambda name: name == names[-1])  # the last shard waits while all is told of the others
+        (tmp_path / "list.csv").write_text("\n".join(["uri", *(f"{server.address}/{name}" for name in names)]))
+        arguments = (tmp_path / "list.csv", "--output", output, "--shard-size", 4, "--address", cluster.driver)
+        job = pool.submit(annotate, *arguments)
+        while not job.done() and not (found.names >= METRICS_NAMED and found.n_labelled >= 36):
+            found = Metrics(scrape(cluster.metrics), output)
+            time.sleep(0.3)
+        server.let_go()
+        job.result()
+    assert found.names == METRICS_NAMED
+    assert 36 <= found.n_labelled < 40
+    assert re.search(r'^ray_escnet_stage_seconds_total{[^}]*stage="segment"', found.page, re.MULTILINE)
 
 
 def test_an_actor_that_no_node_can_hold_is_refused(cluster, pictures, tmp_path):

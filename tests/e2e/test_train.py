@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import time
+from itertools import count
 
 import psutil
 import pytest
@@ -18,22 +19,44 @@ from pipeline.storage import StorageOptions
 from pipeline.training.config_file import model_config, read_config
 from pipeline.training.curves import read_curves
 from pipeline.training.loop import Hooks, Trainer
+from pipeline.training.run_folder import is_asked_to_stop
 from pipeline.training.sources import open_sources
 from pipeline.training.worker import start_network
 from tests.e2e.command import ESCNET, escnet
+from tests.e2e.picture_server import picture_server
 from tests.e2e.terminal import in_terminal
 from tests.escnet.tiny import tiny_network
 from tests.pipeline.training.pictures_of import write_pictures
 
-N_STEPS = 72  # several seconds of steps: a signal must come before the last of them
+N_STEPS = 24
+PICTURES_A_STEP = 4
 ONE_CORE = ("--device", "cpu", "--cpus-per-worker", 1)
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory):
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("train")
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    """Gives the pictures."""
+    with picture_server(folder / "pictures") as server:
+        yield server
+
+
+def hold_after(server, n_steps: int) -> None:
+    """Give pictures for so many steps from now on, and no more."""
+    asked = count(1)
+    server.hold(lambda _: next(asked) > n_steps * PICTURES_A_STEP)
+
+
+@pytest.fixture(scope="module")
+def recipe(folder, server):
     """A recipe of a few seconds that writes a state at every third step."""
-    folder = tmp_path_factory.mktemp("train")
-    data = {"manifest": str(write_pictures(folder)), "vocabulary": str(folder / "words.txt"), "split": "train"}
+    manifest = write_pictures(folder)
+    manifest.write_text(manifest.read_text().replace("pictures/", f"{server.address}/"))
+    data = {"manifest": str(manifest), "vocabulary": str(folder / "words.txt"), "split": "train"}
     start = tiny_network(n_blocks=2, trained_tokens=(320, 530))
     save_checkpoint(start, folder / "start.safetensors", {"untrained_parts": ["decoder"]})
     stage = {"name": "one", "steps": N_STEPS, "data": [data], "learning_rate": 2e-3, "warmup_steps": 2}
@@ -45,8 +68,8 @@ def recipe(tmp_path_factory):
         "ema_decay": 0.9,
         "checkpoint_every": 3,
         "log_every": 2,
-        "validation": {"data": {**data, "split": "val"}, "every": 36},
-        "stages": [stage | {"batch_size": 4, "micro_batch_size": 2}],
+        "validation": {"data": {**data, "split": "val"}, "every": 12},
+        "stages": [stage | {"batch_size": PICTURES_A_STEP, "micro_batch_size": 2}],
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
     return folder / "recipe.yaml"
@@ -88,6 +111,13 @@ def wait_for_state(output, step: int, process: subprocess.Popen) -> None:
     pytest.fail(f"no state of step {step}")
 
 
+def let_go_when_it_stops(server, output, process: subprocess.Popen) -> None:
+    """Let a held run that was given a signal go on, once its workers will see that they are to stop."""
+    while process.poll() is None and not is_asked_to_stop(str(output)):
+        time.sleep(0.05)
+    server.let_go()
+
+
 def assert_kept_where_it_stopped(said: str, output) -> None:
     """The newest state is that of the step that was said, and the curve, a line every two steps, goes no further."""
     kept = int(re.search(rf"stopped; (\d+) of {N_STEPS} steps are done and kept, the same command goes on", said)[1])
@@ -101,22 +131,26 @@ def training_processes(driver: subprocess.Popen) -> list[psutil.Process]:
     return [child for child in children if "RayTrainWorker" in "".join(child.cmdline())]
 
 
-def test_a_run_that_is_killed_ends_as_if_it_had_not_been(recipe, undisturbed, tmp_path):
+def test_a_run_that_is_killed_ends_as_if_it_had_not_been(recipe, server, undisturbed, tmp_path):
     output = tmp_path / "run"
+    hold_after(server, 8)  # some of them are read ahead
     process = begin(recipe, output, *ONE_CORE)
     wait_for_state(output, 3, process)
     process.send_signal(signal.SIGINT)
+    let_go_when_it_stops(server, output, process)
     said = process.communicate(timeout=500)[0]
     assert process.returncode == 130, said
     assert_kept_where_it_stopped(said, output)
 
+    hold_after(server, 9)
     process = begin(recipe, output, *ONE_CORE)
-    wait_for_state(output, newest_state(output) + 3, process)
+    wait_for_state(output, newest_state(output) + 1, process)
     workers = training_processes(process)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=500)
     assert len(workers) >= 1
     assert psutil.wait_procs(workers, timeout=100)[1] == []  # none goes on without its driver
+    server.let_go()
 
     done = escnet("train", recipe, "--output", output, *ONE_CORE)
     assert "tiny: going on from step " in done.stderr
@@ -138,16 +172,19 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(recipe, undisturbed, tm
 
 
 @pytest.mark.skipif(local_cpus() < 2, reason="needs a core for each of two workers")
-def test_two_workers_take_the_same_way_though_one_dies_until_they_are_stopped(recipe, undisturbed, tmp_path):
+def test_two_workers_take_the_same_way_though_one_dies_until_they_are_stopped(recipe, server, undisturbed, tmp_path):
     output = tmp_path / "run"
+    hold_after(server, 8)
     process = begin(recipe, output, "--device", "cpu", "--cpus-per-worker", 1, "--workers", 2, start_new_session=True)
     wait_for_state(output, 3, process)
     named = training_processes(process)
     _, second = (child for child in named if child.parent() not in named)  # without their loader processes
     second.kill()
+    hold_after(server, 15)
     wait_for_state(output, 9, process)
     process.send_signal(signal.SIGTERM)  # to it, and then to its whole group, as `timeout` does
     os.killpg(process.pid, signal.SIGTERM)
+    let_go_when_it_stops(server, output, process)
     said = process.communicate(timeout=500)[0]
     assert process.returncode == 1, said
     assert "stopping: a state is being saved" in said
@@ -157,12 +194,14 @@ def test_two_workers_take_the_same_way_though_one_dies_until_they_are_stopped(re
     assert list(found.values()) == pytest.approx(list(losses.values())[: len(found)], rel=0.02)
 
 
-def test_a_terminal_that_is_closed_stops_a_run_with_a_state(recipe, tmp_path):
+def test_a_terminal_that_is_closed_stops_a_run_with_a_state(recipe, server, tmp_path):
     output = tmp_path / "run"
+    hold_after(server, 8)
     with in_terminal([str(ESCNET), "train", str(recipe), "--output", str(output), *map(str, ONE_CORE)]) as opened:
         process, terminal = opened
         wait_for_state(output, 3, process)
         os.close(terminal)
-        assert process.wait(timeout=100) == 1
+        let_go_when_it_stops(server, output, process)
+        assert process.wait(timeout=500) == 1
     assert 0 <= newest_state(output) - max(losses_of(output)) <= 1  # of the step at hand: a loss every second step
     assert not (output / "tiny.safetensors").exists()

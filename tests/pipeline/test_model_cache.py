@@ -44,7 +44,7 @@ def cached(cache) -> list[str]:
 def test_processes_that_want_it_at_once_share_one_fetch(weights, s3, cache):
     start = [sys.executable, "-c", FIND, weights]
     both = [subprocess.Popen(start, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=100)[1] for process in both]
+    said = [process.communicate(timeout=500)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert "".join(said).count(f"{weights}: fetching 8 MB") == 1
 

@@ -61,11 +61,10 @@ def work(refs, output, n_actors=1, check=lambda: None, words=WORDS, **stood_in):
         yield from run_shards(refs, setup, Placement(n_actors, 1, 0), progress, check=check)
 
 
-def kill_replicas(older_than_s=0.0):
+def kill_replicas(may_be_killed=lambda pid: True):  # noqa: ARG005
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):  # it may be dead already
-            is_old = time.time() - child.create_time() > older_than_s
-            if is_old and "ray::Replica" in "".join(child.cmdline()):
+            if may_be_killed(child.pid) and "ray::Replica" in "".join(child.cmdline()):
                 child.kill()
 
 
@@ -82,10 +81,12 @@ def undisturbed(pictures, tmp_path_factory):
 
 
 def test_a_replica_that_is_killed_is_replaced_and_its_shards_are_done_again(pictures, undisturbed, tmp_path, capsys):
-    results = []
-    for result in work(planned(pictures, tmp_path), tmp_path):
+    results, go_on = [], tmp_path / "go on"
+    load = partial(stand_in.load_held, go_on)  # the second shard is at hand, and not done
+    for result in work(planned(pictures, tmp_path), tmp_path, load_segmenter=load):
         if not results:
             kill_replicas()
+            go_on.touch()
         results.append(result)
     assert sorted(result.shard_id for result in results) == [f"shard-{i:02}.png" for i in range(0, 12, 2)]
     assert contents(tmp_path) == undisturbed
@@ -94,20 +95,21 @@ def test_a_replica_that_is_killed_is_replaced_and_its_shards_are_done_again(pict
     assert "raylet" not in out + err
 
 
-@pytest.mark.parametrize("older_than_s", [0.0, 1.5])  # before it answers for the first time, or while it loads
-def test_a_model_that_keeps_dying_ends_the_job_with_one_line(pictures, tmp_path, older_than_s):
+@pytest.mark.parametrize("is_loading", [False, True])  # before it answers for the first time, or while it loads
+def test_a_model_that_keeps_dying_ends_the_job_with_one_line(pictures, tmp_path, is_loading):
     stop = threading.Event()
 
     def kill_all():
         while not stop.is_set():
-            kill_replicas(older_than_s)
+            kill_replicas(lambda pid: not is_loading or (tmp_path / f"loading-{pid}").exists())
             time.sleep(0.05)
 
     killer = threading.Thread(target=kill_all)
     killer.start()
+    load = partial(stand_in.load_without_end, tmp_path)
     try:
         with pytest.raises(JobFailedError, match=r"a worker process died \d+ times at .*fewer --actors"):
-            list(work(planned(pictures, tmp_path), tmp_path))
+            list(work(planned(pictures, tmp_path), tmp_path, load_segmenter=load))
     finally:
         stop.set()
         killer.join()
@@ -228,7 +230,7 @@ def test_a_picture_that_kills_its_process_is_found_and_its_neighbours_are_labell
 
 def test_a_picture_the_model_does_not_come_back_from_is_a_failed_row(tmp_path, capsys):
     refs = planned_values([1, 2, stand_in.HANGS, 3], tmp_path, shard_size=2)
-    results = list(work(refs, tmp_path, load_segmenter=stand_in.load, timeout_s=2.0))
+    results = list(work(refs, tmp_path, load_segmenter=stand_in.load, timeout_s=3600))
     assert sum(result.totals.labelled for result in results) == 3
     assert [errors(tmp_path, ref) for ref in refs] == [{}, {"2.png": "segment/timeout"}]
     assert "a picture takes longer than --timeout" in capsys.readouterr().err

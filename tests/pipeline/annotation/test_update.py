@@ -171,12 +171,18 @@ def test_copying_that_failed_is_taken_up_again(world, old, tmp_path, monkeypatch
 
 
 def test_ctrl_c_while_copying_says_how_far_it_is(world, old, tmp_path, monkeypatch):
+    copies = []
+
     def interrupted(calls):
+        copies.extend(calls)
         yield next(as_completed(calls))
         raise KeyboardInterrupt
 
     def write_slowly(*arguments):
-        time.sleep(0.1)
+        """The second one takes until the third is given up."""
+        give_up_at = time.monotonic() + 60
+        while labels(tmp_path / "new") and time.monotonic() < give_up_at and not any(c.cancelled() for c in copies):
+            time.sleep(0.01)
         return write_new(*arguments)
 
     monkeypatch.setattr(pipeline.annotation.update, "as_completed", interrupted)

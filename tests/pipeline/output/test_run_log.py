@@ -19,7 +19,7 @@ def opened(output, said=None, so_far=dict) -> RunLog:
 
 
 def wait_until(condition) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -90,14 +90,12 @@ def test_what_cannot_be_written_is_told_of_once_and_harms_nothing(tmp_path):
 
 
 def test_storage_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
-    let_go, said = threading.Event(), []
-    monkeypatch.setattr(pipeline.output.run_log, "write_replace", lambda *_: let_go.wait(30))
+    let_go, answered, said = threading.Event(), [], []
+    monkeypatch.setattr(pipeline.output.run_log, "write_replace", lambda *_: answered.append(let_go.wait(60)))
     monkeypatch.setattr(pipeline.output.run_log, "CLOSE_WITHIN_S", 0.1)
-    started = time.monotonic()
     opened(tmp_path, said).close("done")
+    assert (answered, len(said)) == ([], 1)
     let_go.set()
-    assert time.monotonic() - started < 10
-    assert len(said) == 1
 
 
 def test_a_summary_that_is_none_tells_nothing(tmp_path):

@@ -23,7 +23,7 @@ def test_small_pictures_go_together_and_a_large_one_alone():
     waiting.join(0.1)
     assert let_in == [4, 6]
     budget.release(6)
-    waiting.join(10)
+    waiting.join(60)
     assert let_in == [4, 6, 100]
 
 
@@ -33,5 +33,5 @@ def test_room_is_given_back_when_a_picture_fails():
         raise ValueError("broken")
     next_one = threading.Thread(target=budget.acquire, args=(10,), daemon=True)
     next_one.start()
-    next_one.join(10)
+    next_one.join(60)
     assert not next_one.is_alive()

@@ -36,13 +36,13 @@ def opened(browser, page):
 def wait(driver, canvases):
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(driver, 20).until(lambda d: d.execute_script(DRAWN % canvases))
+    WebDriverWait(driver, 120).until(lambda d: d.execute_script(DRAWN % canvases))
 
 
 def until(driver, condition):
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(driver, 20).until(condition)
+    return WebDriverWait(driver, 120).until(condition)
 
 
 def find(driver, selector):
@@ -72,12 +72,13 @@ def hover(driver, canvas, x, y):
     """Point at a pixel of a picture of 32 x 24; what is said of it."""
     from selenium.webdriver import ActionChains
 
+    tooltip = find(driver, "#tooltip")
+    driver.execute_script("arguments[0].hidden = true", tooltip)  # what it said before is not the answer
     size = canvas.size
     scale = min(size["width"] / 32, size["height"] / 24)
     ActionChains(driver).move_to_element_with_offset(
         canvas, round((x + 0.5 - 16) * scale), round((y + 0.5 - 12) * scale)
     ).perform()
-    tooltip = find(driver, "#tooltip")
     until(driver, lambda _: tooltip.is_displayed() and tooltip.text)
     return " ".join(tooltip.text.split())
 

@@ -27,12 +27,21 @@ with ExitStack() as held:
 """
 
 
+TIMES = {"LEASE_S": 2.0, "RENEW_S": 0.2, "POLL_S": 0.1, "SAY_AFTER_S": 0.3, "LOOK_S": 1.5, "OUTAGE_S": 60.0}
+
+
 @pytest.fixture
 def quick(monkeypatch):
-    """A lease that lasts two seconds, so that nobody waits for long."""
-    times = {"LEASE_S": 2.0, "RENEW_S": 0.4, "POLL_S": 0.1, "SAY_AFTER_S": 0.3, "LOOK_S": 1.5, "OUTAGE_S": 4.0}
-    for name, value in times.items():
+    """A lease that lasts two seconds, so that nobody waits for long after a dead run."""
+    for name, value in TIMES.items():
         monkeypatch.setattr(lease, name, value)
+
+
+@pytest.fixture
+def patient(quick, monkeypatch):  # noqa: ARG001
+    """A lease that is renewed as often and lasts a minute, for runs that live: a slow machine lets none of them die."""
+    for name in ("LEASE_S", "LOOK_S"):
+        monkeypatch.setattr(lease, name, 60.0)
 
 
 @pytest.mark.usefixtures("quick")
@@ -87,7 +96,8 @@ def test_a_lock_whose_file_was_removed_before_it_was_taken_is_none(tmp_path, mon
         pass
 
 
-def test_a_look_sees_who_is_there_and_keeps_nobody_from_starting(tmp_path):
+def test_a_look_sees_who_is_there_and_keeps_nobody_from_starting(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.storage.lock._TAKE_S", 60.0)
     output = str(tmp_path / "out")
     assert not is_locked(output, STORAGE)
     with lock_output(output, STORAGE):
@@ -102,7 +112,7 @@ def test_a_look_sees_who_is_there_and_keeps_nobody_from_starting(tmp_path):
 
 
 @pytest.fixture
-def output(s3, quick):  # noqa: ARG001
+def output(s3):
     return s3.uri("out put#1")
 
 
@@ -125,6 +135,7 @@ def answers_get_lost(monkeypatch, method):
     return lambda: monkeypatch.setattr(lease, "call", real)
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_second_run_on_s3_is_refused_until_the_first_ends(s3, output):
     with lock_output(output, STORAGE) as held:
         with pytest.raises(OutputError) as caught, lock_output(output, STORAGE):
@@ -136,6 +147,7 @@ def test_a_second_run_on_s3_is_refused_until_the_first_ends(s3, output):
         assert s3.keys() == ["out put#1/.lock"]
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_a_dead_run_left_on_s3_is_watched_and_then_taken_over(s3, output, capsys):
     leave_stale_lock(s3)
     started = time.monotonic()
@@ -147,6 +159,7 @@ def test_what_a_dead_run_left_on_s3_is_watched_and_then_taken_over(s3, output, c
     assert s3.keys() == []
 
 
+@pytest.mark.usefixtures("quick")
 def test_of_many_that_wait_for_a_dead_run_one_takes_over(s3, output):
     leave_stale_lock(s3)
     held, refused, may_end = [], [], threading.Event()
@@ -155,7 +168,7 @@ def test_of_many_that_wait_for_a_dead_run_one_takes_over(s3, output):
         try:
             with lock_output(output, STORAGE) as lock:
                 held.append(lock)
-                may_end.wait(20)
+                may_end.wait(120)
                 lock.check()
         except OutputError:
             refused.append(1)
@@ -163,7 +176,7 @@ def test_of_many_that_wait_for_a_dead_run_one_takes_over(s3, output):
     runs = [threading.Thread(target=run) for _ in range(4)]
     for each in runs:
         each.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while len(held) + len(refused) < 4 and time.monotonic() < deadline:
         time.sleep(0.1)
     may_end.set()
@@ -172,11 +185,12 @@ def test_of_many_that_wait_for_a_dead_run_one_takes_over(s3, output):
     assert (len(held), len(refused)) == (1, 3)
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_run_whose_lease_was_taken_stops_and_leaves_it_alone(s3, output):
     with lock_output(output, STORAGE) as held:
         leave_stale_lock(s3)
         with pytest.raises(JobFailedError, match="another run has taken this output over"):
-            check_for(held, 10)
+            check_for(held, 120)
     assert s3.get("out put#1/.lock") == b"{}"
 
 
@@ -187,6 +201,7 @@ def check_for(held, seconds):
         time.sleep(0.1)
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("method", ["put_object", "head_object"])
 def test_a_lease_survives_answers_that_get_lost(s3, output, monkeypatch, method):
     with lock_output(output, STORAGE) as held:
@@ -197,6 +212,7 @@ def test_a_lease_survives_answers_that_get_lost(s3, output, monkeypatch, method)
     assert s3.keys() == []
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_lease_whose_first_answer_got_lost_is_known_as_ones_own(s3, output, monkeypatch):
     mend = answers_get_lost(monkeypatch, "put_object")
     threading.Timer(0.2, mend).start()
@@ -217,32 +233,37 @@ def storage_is_away(monkeypatch):
     return lambda: monkeypatch.setattr(lease, "call", real)
 
 
+@pytest.mark.usefixtures("quick")
 def test_without_storage_a_run_begins_nothing_new_and_goes_on_when_it_is_back(output, monkeypatch):
     with lock_output(output, STORAGE) as held:
         mend = storage_is_away(monkeypatch)
         time.sleep(lease.LEASE_S + 0.3)
-        threading.Timer(0.7, mend).start()
         started = time.monotonic()
+        threading.Timer(0.7, mend).start()
         held.check()
-        assert time.monotonic() - started >= 0.6
+        assert time.monotonic() - started >= 0.7
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_run_whose_storage_stays_away_stops(output, monkeypatch):
+    monkeypatch.setattr(lease, "OUTAGE_S", 4.0)
     with lock_output(output, STORAGE) as held:
         mend = storage_is_away(monkeypatch)
         with pytest.raises(JobFailedError) as caught:
-            check_for(held, 10)
+            check_for(held, 120)
         mend()
     said = "the run's lock could not be renewed for 4 seconds: storage cannot be reached"
     assert str(caught.value).startswith(f"{output}: {said}")
 
 
-def test_a_look_at_s3_changes_nothing(s3, output):
+@pytest.mark.usefixtures("quick")
+def test_a_look_at_s3_changes_nothing(s3, output, monkeypatch):
     assert not is_locked(output, STORAGE)
     leave_stale_lock(s3)
     before = s3.client.head_object(Bucket=s3.name, Key="out put#1/.lock")["LastModified"]
     assert not is_locked(output, STORAGE)
     assert s3.client.head_object(Bucket=s3.name, Key="out put#1/.lock")["LastModified"] == before
+    monkeypatch.setattr(lease, "LOOK_S", 60.0)
     with lock_output(output, STORAGE) as held:
         assert is_locked(output, STORAGE)
         held.check()

@@ -209,7 +209,6 @@ def test_every_way_to_say_where_and_who(s3, s3_server, monkeypatch, tmp_path, wa
         assert write_new(s3.uri("b"), b"x", options)
 
 
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize(
     ("name", "value"), [("AWS_SECRET_ACCESS_KEY", "wrong"), ("AWS_ACCESS_KEY_ID", "NOBODYNOBODYNOBODY00")]
 )
