@@ -66,7 +66,8 @@ def _sending(command: Callable) -> Callable:
 def submit(dashboard: str, code: Any, wait: bool, train: bool, **asked: Any) -> int:  # noqa: ARG001 (see _Submit)
     """Send a labelling job: a job file JOB.yaml, or what `escnet annotate` takes.
 
-    An output that is complete is said to be, and nothing is sent. The same submission again goes on after a stop.
+    An output that is complete is said to be, and nothing is sent; for pictures that came since, see --update. The same
+    submission again goes on after a stop.
     Vocabulary files are sent along; pictures, model and output must be in object storage, or on a disk that all nodes
     share.
     """
@@ -85,7 +86,7 @@ def submit(dashboard: str, code: Any, wait: bool, train: bool, **asked: Any) -> 
     click.echo(
         f"{done.output}: complete, {done.totals.labelled:,} of {done.n_pictures:,} pictures are labelled{failed}"
     )
-    click.echo("Nothing submitted.")
+    click.echo("Nothing submitted. Whether the sources hold other pictures by now was not looked at.")
     is_fine = n_failed <= request.max_failed * max(1, done.n_pictures)
     return EXIT_DONE if is_fine else EXIT_TOO_MANY_FAILED
 

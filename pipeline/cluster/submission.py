@@ -99,7 +99,7 @@ def training(config: Any, output: str, options: Sequence[str], storage: StorageO
 def complete(request: JobRequest) -> StatusReport | None:
     """How an output stands that is complete and is the one asked for; None if there is anything to do.
 
-    What needs the cluster's answer, such as pictures that are new, is left to the job.
+    What only a listing of the sources tells, such as pictures that are new, is not looked at.
 
     Raises:
         OutputError: there is something else. EscnetError: it cannot be looked at from here.

@@ -1,5 +1,6 @@
 """How many pictures a shard has where nobody chose: few in a small job, so that all actors have work to the end."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
@@ -25,7 +26,7 @@ def choose_shard_size(
     """
     if asked is not None:
         return asked, iter(batches)
-    ahead: list[Rows] = []
+    ahead: deque[Rows] = deque()
     n_rows = n_bytes = 0
     rest = iter(batches)
     for batch in rest:
@@ -33,8 +34,8 @@ def choose_shard_size(
         n_rows += len(batch)
         n_bytes += _bytes_in(batch)
         if n_rows >= SMALL_JOB_SHARDS * LARGEST or n_bytes > max_bytes:
-            return LARGEST, chain(ahead, rest)
-    return _spread(n_rows, LEAST, batch_size), iter(ahead)
+            return LARGEST, chain(_drained(ahead), rest)
+    return _spread(n_rows, LEAST, batch_size), _drained(ahead)
 
 
 def shard_size_of_update(kept: int, n_added: int, batch_size: int) -> int:
@@ -53,6 +54,12 @@ def _spread(n_rows: int, least: int, batch_size: int) -> int:
     """The shard size, up to `LARGEST`, with which rows are 32 shards of whole batches, of `least` rows each."""
     wanted = max(least, -(-n_rows // SMALL_JOB_SHARDS))
     return min(LARGEST, -(-wanted // batch_size) * batch_size)
+
+
+def _drained(ahead: deque[Rows]) -> Iterator[Rows]:
+    """Each is let go when it is taken: they may hold pictures."""
+    while ahead:
+        yield ahead.popleft()
 
 
 def _bytes_in(batch: Rows) -> int:

@@ -1,5 +1,7 @@
 """The shard size where nobody chose: by how many pictures there are, with a bounded look ahead."""
 
+import weakref
+
 import pytest
 
 from pipeline.output.shard_size import choose_shard_size, shard_size_of_update
@@ -47,6 +49,21 @@ def test_no_more_is_looked_at_ahead_than_decides():
     seen.clear()
     size, _ = choose_shard_size(watched(batches(100), seen), 5, 1)
     assert (size, seen) == (5, [])
+
+
+class Batch(list):
+    """A list that can be watched."""
+
+
+@pytest.mark.parametrize("max_bytes", [1000, 10**6])
+def test_what_was_looked_at_ahead_is_let_go_when_it_is_taken(max_bytes):
+    given = [Batch(batch) for batch in batches(100, 10, image=b"x" * 50)]
+    held = [weakref.ref(batch) for batch in given]
+    _, listed = choose_shard_size((given.pop(0) for _ in held), None, 1, max_bytes=max_bytes)
+    for position, batch in enumerate(listed):
+        assert not any(each() for each in held[:position])
+        del batch
+    assert position == 9
 
 
 @pytest.mark.parametrize(
