@@ -23,7 +23,7 @@ Examples:
     escnet annotate photos/ --vocabulary ade20k-150 --model my.safetensors --update labels/ --output labels-2/
   Everything in a job file; options on the command line win:
     escnet annotate --job job.yaml --limit 100
-\b
+
 The same command again goes on where it stopped. Exit codes: 0 done, 3 done but more pictures failed than
 --max-failed allows, 2 wrong usage or bad input, 130 stopped by Ctrl-C, 1 anything else.
 """

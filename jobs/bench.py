@@ -19,7 +19,7 @@ Examples:
     escnet bench --model my.safetensors --classes 150 --dtype float32,bfloat16 --batch-size 1,8,32 --pictures 0
   Large pictures, on two cores:
     escnet bench --model my.safetensors --classes 20 --size 640x480,4000x3000 --threads 2
-\b
+
 Every combination of the lists is measured, each in a process of its own.
 """
 

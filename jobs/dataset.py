@@ -31,7 +31,7 @@ Examples:
   escnet dataset prepare coco-stuff-171 coco/ --output coco-stuff/
   escnet dataset prepare ade20k-150 ADEChallengeData2016/ --split val --output ade150/
   escnet dataset prepare pascal-voc-20b VOCdevkit/ --split val --output voc20b/
-\b
+
 docs/datasets.md says which archives each dataset needs, and what becomes of their masks.
 """,
 )

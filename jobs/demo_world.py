@@ -22,7 +22,7 @@ Examples:
   escnet demo-world --n 100 --seed 1 --output world/
   escnet demo-world --n 500 --seed 2 --all-names --output s3://bucket/world/
   escnet demo-world --n 20 --seed 3 --size 512 --n-objects 60 --synonyms --output large/
-\b
+
 The same options give the same bytes. docs/demo-world.md says what there is to see, and what is hard about it.
 """,
 )

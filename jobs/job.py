@@ -29,7 +29,7 @@ Examples:
     escnet job logs escnet-words-20260131-abcd --follow
   Stop it; submitted again it goes on:
     escnet job stop escnet-words-20260131-abcd
-\b
+
 A job writes where it was told to, so its progress can be seen when the cluster is gone. docs/cluster.md begins with no
 cluster at all.
 """

@@ -21,7 +21,7 @@ Examples:
         --sam sam_vit_b_01ec64.pth --output start-laion.safetensors
   A start for training CAT-Seg, which has no SAM:
     escnet model import --preset cat-seg-b16 --output start-cat-seg-b16.safetensors
-\b
+
 Files are read as weights only: no code in them is run. docs/models.md says where to get them.
 """
 

@@ -21,7 +21,7 @@ Examples:
         --scratch s3://bucket/tmp/ --price 2.5 --output s3://bucket/labels/ --write plan.yaml --sheet plan.png
   Then the job itself:
     escnet annotate --job plan.yaml
-\b
+
 All other options are those of `escnet annotate`. Nothing is written to --output.
 """
 

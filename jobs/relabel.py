@@ -17,7 +17,7 @@ Examples:
     escnet relabel coarse/ --level leaf --output fine/
   A job of several vocabularies, of which two changed; each takes the place of the one of its name:
     escnet relabel s3://bucket/labels/ --vocabulary street.yaml --vocabulary indoor.yaml --output s3://bucket/labels-2/
-\b
+
 The same command again goes on where it stopped. Exit codes: 0 done, 1 some shards have no labels to begin with or
 damaged ones, 2 wrong usage or words that need the model, 130 stopped by Ctrl-C. More in docs/relabel.md.
 """

@@ -15,7 +15,7 @@ Examples:
     escnet retry s3://bucket/labels/ --only timeout --timeout 3600 --address auto
   The job was made with a checkpoint of yours:
     escnet retry labels/ --only out_of_memory --model my.safetensors --actors 1
-\b
+
 `escnet status OUTPUT` says what failed, and how often. Exit codes are those of `escnet annotate`.
 """
 

@@ -17,7 +17,7 @@ Examples:
     escnet train recipe.yaml --output try --set stages.0.steps=10 --device cpu
   On a cluster, with a folder that all its machines share:
     escnet train recipe.yaml --output /shared/run --address auto --workers 8
-\b
+
 The same command again goes on where it stopped. Exit codes: 0 done, 2 wrong usage or bad input, 130 stopped by Ctrl-C,
 1 anything else.
 """

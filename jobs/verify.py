@@ -13,7 +13,7 @@ Examples:
     escnet verify s3://bucket/labels/ --workers 8 --json findings.json
   A large set: all names and footers, and the rows of a hundred label files:
     escnet verify s3://bucket/labels/ --sample 100 --seed 7
-\b
+
 Exit codes: 0 all of it holds, 1 something does not or is missing, 2 there is no output.
 """
 

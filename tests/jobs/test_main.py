@@ -21,6 +21,21 @@ def test_help_says_what_each_command_does_in_one_line_of_80_columns(words):
     assert [line for line in commands if "..." in line or line.startswith("   ") or not line.endswith(".")] == []
 
 
+def all_commands():
+    """The words after `escnet` of every command, those of groups too."""
+    context = click.Context(cli)
+    for words in groups():
+        group = cli.get_command(context, words[0]) if words else cli
+        yield from ([*words, name] for name in group.list_commands(context))
+
+
+@pytest.mark.parametrize("words", list(all_commands()), ids=" ".join)
+def test_help_is_plain_text_that_says_how_to_use_a_command(words):
+    text = CliRunner().invoke(cli, [*words, "--help"], terminal_width=80).output
+    assert text.startswith(f"Usage: cli {' '.join(words)}")
+    assert [line for line in text.splitlines() if not line.isprintable()] == []
+
+
 def test_a_command_that_is_none_is_refused_with_the_nearest_one():
     found = CliRunner().invoke(cli, ["anotate", "photos/"])
     assert (found.exit_code, found.output.splitlines()[-1]) == (
