@@ -15,6 +15,7 @@ from pipeline.export.formats import Choices, Format, check_choices, make_format
 from pipeline.export.item import Item
 from pipeline.export.names import Names
 from pipeline.output import absolute_uri
+from pipeline.output.footers import each_totals
 from pipeline.output.labelled import LabelledOutput, open_one_vocabulary
 from pipeline.output.masks import mask_columns
 from pipeline.progress import Progress
@@ -105,13 +106,20 @@ def export_labels(
 def _record(labels: LabelledOutput, name: str, choices: Choices, min_confidence: float) -> dict[str, Any]:
     return {
         "format": name,
-        "labels": fingerprint([labels.name, [shard.shard_id for shard in labels.done]]),
+        "labels": _fingerprint_of(labels),
         "corrections": labels.overrides.digest(),
         "vocabulary": labels.vocabulary.name,
         "with-images": choices.with_images,
         "shift-ids": choices.shift_ids,
         "min-confidence": min_confidence,
     }
+
+
+def _fingerprint_of(labels: LabelledOutput) -> str:
+    """Names the labels. A retry leaves shards their ids: what it mends shows in the number of labelled pictures."""
+    unread: list[str] = []
+    found = each_totals((ref.shard_id for ref in labels.done), labels.uri, labels.storage, unread)
+    return fingerprint([(shard_id, totals.labelled) for shard_id, totals in found])
 
 
 def _ids(labels: LabelledOutput) -> Iterator[str]:

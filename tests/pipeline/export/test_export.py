@@ -13,9 +13,11 @@ from pipeline.export import export_labels, png
 from pipeline.export.formats import Choices
 from pipeline.export.names import Names, safe_path
 from pipeline.export.summary import export_lines
+from pipeline.output.label_files import label_file_bytes, read_footer, read_rows
 from pipeline.output.overrides import write_overrides
 from schemas.errors import InputError, OutputError
-from tests.pipeline.labelled_output import STORAGE, override
+from schemas.labels import FAILED
+from tests.pipeline.labelled_output import STORAGE, Answer, override
 from tests.pipeline.odd_names import NAMES, WORDS, photo
 
 
@@ -79,6 +81,20 @@ def test_corrections_are_exported_and_make_another_export(labelled, tmp_path):
         export_labels(str(tmp_path / "out"), str(tmp_path / "e"), "png")
     export_labels(str(tmp_path / "out"), str(tmp_path / "e2"), "png", min_confidence=0.9)
     assert (np.asarray(Image.open(tmp_path / "e2" / "annotations" / "a" / "1.png")) == mask).all()
+
+
+def test_failed_pictures_that_a_retry_labels_make_another_export(labelled, tmp_path):
+    shutil.copytree(labelled, tmp_path / "out")
+    first = export_labels(str(tmp_path / "out"), str(tmp_path / "e"), "png")
+    assert export_labels(f"{tmp_path}/out/", str(tmp_path / "e"), "png") == first
+    files = {path: read_rows(str(path), STORAGE) for path in (tmp_path / "out" / "labels").iterdir()}
+    path, rows = next(item for item in files.items() if any(row.status == FAILED for row in item[1]))
+    winner = np.full((8, 8), WORDS.classes[0].id)
+    again = [Answer(winner).row(row, WORDS) if row.status == FAILED else row for row in rows]
+    identity = read_footer(str(path), STORAGE)
+    path.write_bytes(label_file_bytes(again, {key: identity[key] for key in identity if key != "totals"}))
+    with pytest.raises(OutputError, match="holds another export, which differs in labels"):
+        export_labels(str(tmp_path / "out"), str(tmp_path / "e"), "png")
 
 
 def test_pictures_that_are_gone_are_left_out_and_named(labelled, tmp_path):
