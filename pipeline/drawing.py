@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from pipeline.lettering import lettered
 from schemas.errors import InputError
 from schemas.manifest import public_uri
 
@@ -51,13 +52,12 @@ def legend(classes: Sequence[Mapping[str, Any]], colors: Mapping[int, Color]) ->
     named.sort(key=lambda each: -each[1])
     named.append(("ignored", 1 - sum(each["fraction"] for each in classes), IGNORED))
     named = [each for each in named if each[1] >= _SMALLEST_NAMED]
-    lines = [f"{name} {fraction:.1%}" for name, fraction, _ in named]
-    font = ImageFont.load_default(_FONT_PX)
+    lines = [lettered(f"{name} {fraction:.1%}", _FONT_PX) for name, fraction, _ in named]
     text_left = _MARGIN_PX + _SWATCH_PX + 8
-    width = text_left + _MARGIN_PX + int(max((font.getlength(line) for line in lines), default=0))
+    width = text_left + _MARGIN_PX + int(max((font.getlength(line) for line, font in lines), default=0))
     strip = Image.new("RGB", (width, _LINE_PX * len(lines) + _MARGIN_PX), "white")
     pen = ImageDraw.Draw(strip)
-    for k, ((_, _, color), line) in enumerate(zip(named, lines, strict=True)):
+    for k, ((_, _, color), (line, font)) in enumerate(zip(named, lines, strict=True)):
         top = _MARGIN_PX // 2 + 2 + _LINE_PX * k
         box = (_MARGIN_PX, top, _MARGIN_PX + _SWATCH_PX, top + _SWATCH_PX)
         pen.rectangle(box, fill=color, outline="black")
