@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pipeline.annotation.update import refuse_overlap
 from pipeline.output import absolute_uri, done_shards, read_job, shard_totals, storing, sweep
 from pipeline.output.files import existing_job
+from pipeline.output.footers import each_totals
 from pipeline.output.label_files import merge_totals
 from pipeline.output.labelled import vocabularies_as_used
 from pipeline.output.run_log import pass_on_unknown_words
@@ -65,6 +66,7 @@ class RelabelReport:
     n_shards: int
     n_shards_before: int
     n_unlabelled: int  # shards that the old output has not done
+    n_mended: int = 0  # pictures that failed in shards done before, and are labelled in the old output by now
     n_rows_now: int = 0
     n_overrides: int = 0
     seconds: float = 0.0
@@ -130,7 +132,19 @@ def _sort(pairs: list[ShardPair], record: JobRecord, old: str, new: str, storage
         n_unlabelled=len(missing) - len(todo),
         totals=shard_totals((p.new.shard_id for p in pairs if p.new.shard_id in done), new, storage),
     )
+    if report.totals.failed:
+        both = [pair for pair in pairs if pair.new.shard_id in done and pair.old.shard_id in there]
+        report.n_mended = _n_mended(both, old, new, storage)
     return _Work(todo, report)
+
+
+def _n_mended(pairs: list[ShardPair], old: str, new: str, storage: StorageOptions) -> int:
+    """How many more pictures the old output has labelled in these shards: a retry there replaced its files."""
+    unread: list[str] = []
+    before = dict(each_totals((pair.old.shard_id for pair in pairs), old, storage, unread))
+    now = dict(each_totals((pair.new.shard_id for pair in pairs), new, storage, unread))
+    known = [pair for pair in pairs if pair.old.shard_id in before and pair.new.shard_id in now]
+    return sum(max(0, before[pair.old.shard_id].labelled - now[pair.new.shard_id].labelled) for pair in known)
 
 
 def _relabel_all(work: _Work, relabeller: ShardRelabeller, asked: int | None, check: Callable[[], None]) -> None:
@@ -175,6 +189,11 @@ def relabel_lines(report: RelabelReport) -> list[str]:
         lines.append(
             f"  missing: {counted(report.n_unlabelled, 'shard')} that {origin} has not labelled yet; when it has, the "
             "same command goes on"
+        )
+    if report.n_mended:
+        mended = counted(report.n_mended, "picture")
+        lines.append(
+            f"  since:   {origin} has labelled {mended} that failed before; relabel into a new output to have them"
         )
     lines += [f"  damaged: {line}" for line in report.damaged[:SHOWN_DAMAGED]]
     if len(report.damaged) > SHOWN_DAMAGED:

@@ -13,11 +13,13 @@ from PIL import Image
 
 import pipeline.annotation.annotate
 import pipeline.relabel
+from pipeline.output.label_files import label_file_bytes, read_footer, read_rows
 from pipeline.output.run_log import RunLog, unknown_words
 from pipeline.output.verify import verify
 from pipeline.relabel import RelabelRequest, relabel_lines
 from pipeline.storage import StorageOptions
 from schemas.errors import JobFailedError, ManifestError, OutputError, StoppedError, VocabularyError
+from schemas.labels import LABELLED
 from tests.pipeline.relabel.jobs import CLASSES, EDITS, Jobs, all_classes, contents, draw_scenes, nano, shrunk, words
 from tests.pipeline.small_jobs import Labelling
 
@@ -134,6 +136,20 @@ def test_failed_pictures_stay_failed_under_the_vocabularys_new_name(jobs, labell
     assert report.totals.failed == {"decode/not_an_image": 1}
     assert {row["vocabulary"] for row in rows(tmp_path / "out")} == {"other"}
     assert contents(tmp_path / "out") == contents(jobs.label(tmp_path / "fresh", words(name="other")))
+
+
+def test_what_a_retry_mended_in_the_old_output_since_is_said(jobs, labelled, tmp_path):
+    old, out = shutil.copytree(labelled, tmp_path / "old"), tmp_path / "out"
+    report = jobs.relabel(old, out, level="parent")
+    assert report.n_mended == 0
+    files = {path: read_rows(str(path), StorageOptions()) for path in (old / "labels").iterdir()}
+    mended = next(row for found in files.values() for row in found if row.status == LABELLED)
+    for path, found in files.items():
+        identity = {key: value for key, value in read_footer(str(path), StorageOptions()).items() if key != "totals"}
+        path.write_bytes(label_file_bytes([row if row.status == LABELLED else mended for row in found], identity))
+    assert relabel_lines(jobs.relabel(old, out, level="parent"))[-1] == (
+        f"  since:   {old} has labelled 1 picture that failed before; relabel into a new output to have them"
+    )
 
 
 def test_order_of_classes_prompts_and_pictures_changes_no_pixel(jobs, labelled, tmp_path):
