@@ -167,6 +167,8 @@ by("find-class").addEventListener("input", () => {
 });
 
 addEventListener("hashchange", route);
+// On paper all pictures can be seen; the random ones are loaded by then, and drawn before the printer looks.
+addEventListener("beforeprint", () => document.querySelectorAll("canvas").forEach((canvas) => void redraw(canvas)));
 if (DATA.pictures.length) {
   showSheet("random");
   sayThreshold();

@@ -209,6 +209,21 @@ def test_a_class_has_a_page_of_its_own(opened, page):
     until(opened, lambda d: find(d, "#overview").is_displayed())
 
 
+def test_on_paper_there_are_the_pictures_too_that_were_not_in_sight(browser, page):
+    low = {"width": 1360, "height": 200, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", low)
+    try:
+        browser.get("about:blank")
+        browser.get(page)
+        until(browser, lambda d: "random pictures" in find(d, "#threshold-note").text)  # by then they are loaded
+        drawn = DRAWN % "#sheet canvas"
+        before = browser.execute_script(drawn)
+        browser.execute_cdp_cmd("Page.printToPDF", {})
+        assert (before, browser.execute_script(drawn)) == (False, True)
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_the_page_of_a_class_that_no_picture_has_says_so(opened, page):
     opened.get(f"{page}#class/0/11")
     until(opened, lambda d: find(d, "#class-name").text == "moon")
