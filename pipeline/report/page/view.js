@@ -99,11 +99,10 @@ function card(number, numbers) {
   const open = element("button", { type: "button", className: "frame", title: "Look at it in large" });
   open.append(...views.map((view) => pictureCanvas(number, view)));
   open.addEventListener("click", () => showViewer(number, numbers));
-  const confidence = picture.confidence_mean === null ? "" : `confidence ${picture.confidence_mean.toFixed(2)}`;
-  const caption = element("figcaption", {},
-    element("span", { className: "name", textContent: picture.id, title: picture.id }),
-    element("span", { className: "small", textContent: confidence }),
-    element("span", { className: "small ignored", textContent: `${percent(picture.ignored_fraction)} ignored` }));
+  const caption = element("figcaption", {}, element("span", { className: "name", textContent: picture.id, title: picture.id }));
+  if (picture.confidence_mean !== null)
+    caption.append(element("span", { className: "small", textContent: `confidence ${picture.confidence_mean.toFixed(2)}` }));
+  caption.append(element("span", { className: "small ignored", textContent: `${percent(picture.ignored_fraction)} ignored` }));
   if (picture.corrected) caption.append(element("span", { className: "small", textContent: "corrected by a person" }));
   if (picture.note) caption.append(element("span", { className: "small note", textContent: picture.note }));
   return element("figure", { className: views.length > 1 ? "card three" : "card" }, open, caption);
@@ -128,8 +127,9 @@ function showViewer(number, numbers) {
     element("span", { className: "ignored", textContent: `${percent(picture.ignored_fraction)} ignored` }),
     ` · ${picture.note ?? picture.uri}`);
   const stored = state.threshold > 0 ? ", without the threshold set here" : "";
-  by("viewer-note").textContent = `Classes, with their share of the picture and their mean confidence${stored}:`;
-  const views = state.view === "confidence" ? [...PANELS, "confidence"] : PANELS;
+  const means = picture.confidence === null ? "" : " and their mean confidence"; // masks by people have none
+  by("viewer-note").textContent = `Classes, with their share of the picture${means}${stored}:`;
+  const views = state.view === "confidence" && picture.confidence !== null ? [...PANELS, "confidence"] : PANELS;
   by("viewer-panels").replaceChildren(...views.map((view) => pictureCanvas(number, view)));
   by("viewer-legend").replaceChildren(...picture.classes.map(([position, fraction, mean]) => {
     const swatch = element("i", { className: "swatch" });

@@ -16,7 +16,10 @@ from pipeline.selection import select
 from pipeline.show import show
 from pipeline.storage import StorageOptions
 from schemas.overrides import Override
+from tests.browser import browser
 from tests.pipeline.report.output import WORDS, write_pictures
+
+__all__ = ["browser"]
 
 
 @pytest.fixture
@@ -40,6 +43,22 @@ def outputs(tmp_path):
 def test_show_draws_it(outputs, tmp_path):
     show(outputs[1], "a.png", str(tmp_path / "x.png"), view="labels")
     assert np.asarray(Image.open(tmp_path / "x.png"))[3, 28].tolist() == [90, 200, 250]
+
+
+def test_a_mask_by_a_person_has_no_confidence_in_the_page(outputs, tmp_path, browser):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    write_report(outputs[1], str(tmp_path / "r.html"))
+    browser.get(f"file://{tmp_path}/r.html")
+    browser.execute_script("document.querySelector('input[value=confidence]').click()")
+    cards = browser.find_elements("css selector", "#sheet .card")
+    card = next(each for each in cards if each.text.startswith("a.png"))
+    assert card.text.split("\n") == ["a.png", "0.0% ignored", "corrected by a person"]
+    assert len(card.find_elements("css selector", "figcaption span")) == 3  # and no empty one before these
+    card.find_element("css selector", "canvas").click()
+    WebDriverWait(browser, 20).until(lambda d: d.find_element("css selector", "#viewer").is_displayed())
+    assert len(browser.find_elements("css selector", "#viewer canvas")) == 3
+    assert browser.find_element("css selector", "#viewer-note").text == "Classes, with their share of the picture:"
 
 
 def test_the_report_shows_it_and_says_so(outputs, tmp_path):
