@@ -28,7 +28,7 @@ LOOK_EVERY_S = 1.0
 SAY_EVERY_S = 15.0
 STALLED_S = 180.0  # nothing killed, nothing published and no driver started for so long: the job hangs
 MAX_ENDS_IN_A_ROW = 5  # of drivers that give up although nothing was killed in between
-END_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 180.0
 
 
 @dataclass

@@ -125,9 +125,10 @@ def running_cluster(
         head = start([*_ray_start(), *head_only], logs / "head.log", head_environment)
         cluster = Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", Path(session), logs, environment, head)
         try:
-            _wait_for_head(head, logs / "head.log")
-            for label in labels:
-                cluster.start_node(*([f"--labels={label}"] if label else []))
+            _wait_until_up(head, logs / "head.log")
+            nodes = [cluster.start_node(*([f"--labels={label}"] if label else [])) for label in labels]
+            for number, node in enumerate(nodes, start=1):  # a job that comes before them would find no place
+                _wait_until_up(node, logs / f"node-{number}.log")
             yield cluster
         finally:
             for node in (*cluster.nodes, head):
@@ -179,10 +180,10 @@ def _kill_orphans(session: str) -> None:
                 process.kill()
 
 
-def _wait_for_head(head: Popen[bytes], log: Path) -> None:
+def _wait_until_up(node: Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while "--block" not in log.read_text():  # which it names as the reason why it does not return
-        if head.poll() is not None or time.monotonic() > deadline:
+        if node.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the cluster did not start: {log.read_text()}")
         time.sleep(0.1)
 
