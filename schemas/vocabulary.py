@@ -199,6 +199,16 @@ class Vocabulary(_Strict):
         """Those of `labels` that are not the class's own id."""
         return {class_id: label for class_id, label in self.labels.items() if label != class_id}
 
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether a pixel can be ignored because no class is sure enough of it."""
+        return any(each.min_confidence or each.min_margin for each in self.classes)
+
+    @property
+    def has_ignored_distractors(self) -> bool:
+        """Whether a pixel can be ignored because a distractor wins it."""
+        return any(each.becomes is None for each in self.distractors)
+
     @cached_property
     def fingerprint(self) -> str:
         """Names everything that changes a label.

@@ -47,7 +47,7 @@ def _score_rows(found: Evaluation) -> list[Row]:
     rows.append(("pixel accuracy", _score(scores.pixel_accuracy), counted(scores.n_pixels, "pixel")))
     rows.append(("calibration error", _score(scores.ece), "0 is best: then confidence is how often it is right"))
     if scores.ignored_fraction:
-        rows.append(("ignored", share_text(scores.ignored_fraction), "no class was sure enough; counted as wrong"))
+        rows.append(("ignored", share_text(scores.ignored_fraction), "left without a class; counted as wrong"))
     return rows
 
 

@@ -1,5 +1,6 @@
 """What of a run a person should know first: the figures at the top of a report, and what stands out."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,12 +42,18 @@ def findings(
     labels: LabelledOutput,
     found: Survey,
     pictures: Sequence[dict[str, Any]],
+    random: Sequence[dict[str, Any]],
     measured: MeasuredScores | None,
     vocabularies: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Sentences, the worst first: `kind` is "bad" or "fact", `links` lead to classes."""
+    """Sentences, the worst first: `kind` is "bad" or "fact", `links` lead to classes.
+
+    Args:
+        pictures: all that are shown.
+        random: those of them that were drawn by lot, and stand for all.
+    """
     classes = [(words["index"], fact) for words in vocabularies for fact in words["classes"]]
-    said = _about_the_run(labels, found, pictures)
+    said = _about_the_run(labels, found, pictures, random)
     frequent = [each for each in classes if each[1].fraction >= _NOT_RARE and each[1].confidence is not None]
     unsure = sorted(frequent, key=lambda each: (each[1].confidence, each[1].id))[:_NAMED]
     if len(frequent) > 1:
@@ -65,7 +72,9 @@ def findings(
     return sorted(said, key=lambda each: each["kind"] != "bad")
 
 
-def _about_the_run(labels: LabelledOutput, found: Survey, pictures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _about_the_run(
+    labels: LabelledOutput, found: Survey, pictures: Sequence[dict[str, Any]], random: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
     totals, planned = found.totals, labels.job.manifest.n_rows
     n_failed = sum(totals.failed.values())
     said = []
@@ -83,14 +92,28 @@ def _about_the_run(labels: LabelledOutput, found: Survey, pictures: Sequence[dic
         link = {"href": "#failures", "text": "see why"}
         said.append({"kind": kind, "text": f"{n_failed:,} of {totals.rows:,} pictures failed:", "links": [link]})
     if _ignored(found) > _MUCH_IGNORED:
-        said.append(
-            _finding("bad", f"{_ignored(found):.1%} of all pixels are ignored: no class was sure enough of them.")
-        )
+        said.append(_finding("bad", f"{_ignored(found):.1%} of all pixels are ignored: {_why_ignored(found, random)}."))
     n_missing = sum(each["image"] is None for each in pictures)
     if n_missing:
         which = f"{n_missing:,} of the {len(pictures):,} pictures shown"
         said.append(_finding("bad", f"{which} could not be fetched again; their labels are shown alone."))
     return said
+
+
+def _why_ignored(found: Survey, random: Sequence[dict[str, Any]]) -> str:
+    """What took the pixels: known where only one thing can, and else from the evidence of the random pictures."""
+    below = "no class reached its threshold"
+    vocabularies = [words.vocabulary for words in found.words.values()]
+    if not any(each.has_ignored_distractors for each in vocabularies):
+        return below
+    if not any(each.has_thresholds for each in vocabularies):
+        return "distractors took them"
+    known = [each for each in random if each["distractor_fraction"] is not None]
+    ignored = sum(each["ignored_fraction"] * math.prod(each["size"]) for each in known)
+    if not ignored:
+        return f"distractors took them, or {below}"
+    taken = min(1.0, sum(each["distractor_fraction"] * math.prod(each["size"]) for each in known) / ignored)
+    return f"in the random pictures shown here distractors took {share_text(taken)} of them; of the others {below}"
 
 
 def _never_trained(words: Sequence[str]) -> str:

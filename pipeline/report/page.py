@@ -45,7 +45,9 @@ def render_page(
         script=Markup("\n".join(_text(name) for name in _SCRIPTS)),
         data=_json_in_html(data),
         figures=figures(labels, found),
-        findings=findings(labels, found, pictures, measured, vocabularies),
+        findings=findings(
+            labels, found, pictures, [pictures[k] for k in chosen.sheets["random"]], measured, vocabularies
+        ),
         pictures=pictures,
         sheets=_sheets(chosen),
         vocabularies=[

@@ -103,7 +103,7 @@ def _embed(pick: Pick, planned: ManifestRow, row: LabelRow, labels: LabelledOutp
 
 
 def _labels(row: LabelRow, vocabulary: Vocabulary, shown_hw: tuple[int, int]) -> dict[str, Any]:
-    """`codes`, and the planes of winners and of confidence.
+    """`codes`, the planes of winners and of confidence, and the share of the picture that distractors took.
 
     A value of the first plane is 2 * k, and 1 more where the labels ignore the pixel. `codes[k]` is the position of a
     class in the vocabulary, or -1 - d for the d-th distractor.
@@ -121,12 +121,14 @@ def _labels(row: LabelRow, vocabulary: Vocabulary, shown_hw: tuple[int, int]) ->
     codes, k = np.unique(label, return_inverse=True)
     is_wide = 2 * len(codes) > 256
     plane = (2 * k.reshape(mask.shape) + is_ignored).astype("<u2" if is_wide else np.uint8)
-    found = {"codes": codes.tolist(), "wide": is_wide, "labels": _packed(plane), "cells": None, "confidence": None}
+    found = {"codes": codes.tolist(), "wide": is_wide, "labels": _packed(plane)}
     if undecided is None:
-        return found
+        return {**found, "cells": None, "confidence": None, "distractor_fraction": None}
     cells_hw = _fit(undecided.confidence.shape, LONGEST_CELLS)
     cells = undecided.confidence[_grid(undecided.confidence.shape, cells_hw)]
-    return {**found, "cells": [cells_hw[1], cells_hw[0]], "confidence": _packed(cells)}
+    taken = float((is_ignored & (winner < 0)).mean())
+    shown = {"cells": [cells_hw[1], cells_hw[0]], "confidence": _packed(cells)}
+    return {**found, **shown, "distractor_fraction": taken}
 
 
 def _winners(undecided: UndecidedPicture, vocabulary: Vocabulary) -> np.ndarray:

@@ -4,7 +4,7 @@ const SHEET_NOTES = {
   random: "Drawn by lot, so they stand for all.",
   unsure: "With the lowest mean confidence.",
   rare: "The largest example of each class that few pictures have, the rarest first.",
-  ignored: "With the largest share of pixels that no class was sure enough of.",
+  ignored: "With the largest share of ignored pixels: distractors took them, or no class reached its threshold.",
 };
 
 function showSheet(key) {

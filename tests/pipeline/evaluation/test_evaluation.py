@@ -246,7 +246,7 @@ def test_what_is_said_shows_the_scores_and_the_classes(output, tmp_path):
         "  weighted IoU       0.321  each class by its pixels in the ground truth",
         "  pixel accuracy     0.375  24 pixels",
         "  calibration error  0.443  0 is best: then confidence is how often it is right",
-        "  ignored            54.2%  no class was sure enough; counted as wrong",
+        "  ignored            54.2%  left without a class; counted as wrong",
         "",
         "  CLASS              IOU  ACCURACY  TRUTH  PREDICTED",
         "  sand (held-out)  0.750     1.000  12.5%      16.7%",

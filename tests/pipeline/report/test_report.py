@@ -67,6 +67,29 @@ def test_an_ignored_pixel_is_of_the_class_that_it_would_be_rolled_up_to(tmp_path
     assert data["pictures"][0]["codes"] == [0]
 
 
+def test_what_took_the_ignored_pixels_is_told_from_the_evidence_of_the_random_pictures(output, tmp_path):
+    text, _ = page_of(output, tmp_path / "r.html")
+    taken = "in the random pictures shown here distractors took 66.7% of them"
+    assert f"30.0% of all pixels are ignored: {taken}; of the others no class reached its threshold." in text
+    text, _ = page_of(output, tmp_path / "none.html", n_pictures=0)
+    assert "30.0% of all pixels are ignored: distractors took them, or no class reached its threshold." in text
+
+
+@pytest.mark.parametrize(
+    ("threshold", "distractor", "why"),
+    [
+        (0.9, {"prompts": ["fog"], "becomes": 0}, "no class reached its threshold"),
+        (0.0, "fog", "distractors took them"),
+    ],
+)
+def test_where_one_thing_alone_can_ignore_a_pixel_that_is_what_took_it(threshold, distractor, why, tmp_path):
+    classes = [{"name": "land", "min_confidence": threshold}, "water"]
+    words = Vocabulary(name="words", classes=classes, distractors=[distractor])
+    write_output(str(tmp_path / "out"), {"words": {"a": Answer(np.full((8, 8), -1, np.int32))}}, [words])
+    text, _ = page_of(str(tmp_path / "out"), tmp_path / "r.html")
+    assert f"100.0% of all pixels are ignored: {why}." in text
+
+
 def test_a_picture_that_is_gone_is_shown_by_its_labels(output, tmp_path):
     text, data = page_of(output, tmp_path / "r.html")
     gone = by_id(data)["gone.png"]
