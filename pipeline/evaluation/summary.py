@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.evaluation import Evaluation
 from pipeline.evaluation.scores import ClassScore
-from pipeline.evaluation.thresholds import FEW_PICTURES, Thresholds
+from pipeline.evaluation.thresholds import FEW_PICTURES, ClassThreshold, Thresholds
 from schemas.quantities import counted, share_text
 
 if TYPE_CHECKING:  # it loads torch
@@ -97,18 +97,29 @@ def _threshold_lines(found: Evaluation, thresholds: Thresholds) -> list[str]:
         classes.append(row)
     lines = ["Precision against coverage, on pictures the thresholds were not fitted on:", *_table(curve)]
     lines += ["", f"Thresholds for precision {thresholds.target:g}, fitted on all pictures:", *_table(classes)]
-    unreached = [names[each.id] for each in thresholds.classes if not each.is_reached]
-    if unreached:
-        shown = ", ".join(unreached[:_SHOWN]) + (", ..." if len(unreached) > _SHOWN else "")
-        lines.append(
-            f"No threshold reaches it for {counted(len(unreached), 'class')} ({shown}): they keep next to nothing."
-        )
+    lines += _unreached_lines([each for each in ordered if not each.is_reached], names)
     rare = sum(each.pictures < FEW_PICTURES for each in thresholds.classes)
     if rare:
         lines.append(
             f"In fewer than {FEW_PICTURES} pictures: {counted(rare, 'class')}; at least all classes' threshold."
         )
     return lines
+
+
+def _unreached_lines(unreached: list[ClassThreshold], names: dict[int, str]) -> list[str]:
+    """What the classes keep for which no threshold is enough, those first that keep the most; nothing without such."""
+    if not unreached:
+        return []
+
+    def kept(each: ClassThreshold) -> str:
+        share = f"{share_text(each.coverage)} of its pixels, at precision {_score(each.precision)}"
+        return f"{names[each.id]} keeps {share if each.coverage else 'nothing'}"
+
+    shown = "; ".join(map(kept, unreached[: -_SHOWN - 1 : -1])) + ("; ..." if len(unreached) > _SHOWN else "")
+    return [
+        f"No threshold reaches it for {counted(len(unreached), 'class')}. With the highest there is, {shown}.",
+        "Take such a class out of the vocabulary, make it a distractor, whose pixels are ignored, or accept that.",
+    ]
 
 
 def calibration_lines(found: "Calibration") -> list[str]:

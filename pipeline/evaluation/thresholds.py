@@ -168,7 +168,8 @@ class PrecisionTally:
         is_enough &= occurs
         is_reached = is_enough.any(axis=1) | (self.pictures == 0)
         levels = np.where(is_reached, is_enough.argmax(axis=1), _HIGHEST)
-        levels[np.take_along_axis(self.kept, levels[:, None], axis=1)[:, 0] == self.kept[:, 0]] = 0
+        keeps_all = np.take_along_axis(self.kept, levels[:, None], axis=1)[:, 0] == self.kept[:, 0]
+        levels[is_reached & keeps_all] = 0
         is_rare = self.pictures < FEW_PICTURES
         levels[is_rare] = np.maximum(levels, levels[-1])[is_rare]
         return levels[:-1], is_reached[:-1]

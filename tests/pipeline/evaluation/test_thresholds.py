@@ -71,9 +71,24 @@ def test_pictures_that_differ_ask_for_more_than_the_mean_of_their_pixels():
     assert (found.min_confidence > 100 / 255, found.precision) == (True, 1.0)
 
 
-def test_a_class_that_is_never_right_enough_keeps_next_to_nothing():
-    found = fit_thresholds((tally(picture({(3, 8, 255): 9, (3, 3, 9): 1})), tally()), 0.9)
-    assert (found.classes[0].is_reached, found.classes[0].min_confidence) == (False, 1.0)
+@pytest.mark.parametrize(("lower", "coverage"), [(1, 0.9), (0, 1.0)])  # also where all its pixels are at the highest
+def test_a_class_that_is_never_right_enough_has_the_highest_threshold(lower, coverage):
+    found = fit_thresholds((tally(picture({(3, 8, 255): 9, (3, 3, 9): lower})), tally()), 0.9).classes[0]
+    assert (found.is_reached, found.min_confidence, found.coverage, found.precision) == (False, 1.0, coverage, 0.0)
+
+
+def test_what_a_class_keeps_that_no_threshold_makes_right_enough_is_said(tmp_path):
+    """Sea is half wrong where the model is surest, sand where it never is."""
+    answers = {
+        f"{k}.jpg": Answer(np.array([[3] * 16 + [8] * 4], np.int32), np.array([[255, 255, 255, 40, 50]]))
+        for k in range(4)
+    }
+    write_output(str(tmp_path / "out"), {"words": answers}, [WORDS])
+    for k in range(4):
+        save_mask(tmp_path / "masks" / f"{k}.png", np.array([[3] * 6 + [9] * 14], np.uint8))
+    lines = evaluation_lines(evaluate(str(tmp_path / "out"), str(tmp_path / "masks"), target_precision=0.9))
+    said = "sea keeps 75.0% of its pixels, at precision 0.500; sand keeps nothing"
+    assert f"No threshold reaches it for 2 classes. With the highest there is, {said}." in lines
 
 
 def test_the_vocabulary_written_has_the_thresholds_and_nothing_else_is_changed():
