@@ -172,7 +172,7 @@ def status_lines(report: StatusReport, now: float | None = None) -> list[str]:
         lines.append(f"  by stage:  {_counts(report.failed_by(0))}")
         lines.append(f"  by kind:   {_counts(report.failed_by(1))}")
     lines += _time_lines(report, time.time() if now is None else now)
-    lines += _run_lines(report.last_run)
+    lines += _run_lines(report)
     if report.unread:
         lines.append(f"  {len(report.unread):,} label files cannot be read, the first {report.unread[0]}; {_VERIFY}")
     if report.n_foreign:
@@ -199,17 +199,22 @@ def _time_lines(report: StatusReport, now: float) -> list[str]:
     return [*lines, f"  newest:    label file of {_iso(report.last_published)}, {ago} ago"]
 
 
-def _run_lines(run: dict[str, Any] | None) -> list[str]:
-    """What the newest run spent at each stage; nothing if its summary, which anybody may have changed, lacks it."""
+def _run_lines(report: StatusReport) -> list[str]:
+    """How the newest run ended, and what it spent at each stage; nothing if its summary, which anybody may have
+    changed, lacks it.
+    """
+    run = report.last_run
     if run is None:
         return []
     try:
+        is_cut_off = run["state"] == "running" and not report.is_running  # it could not write its end
+        state = "cut off: it was killed, or its machine stopped" if is_cut_off else run["state"]
         timings = run["timings"]
         seconds = timings["stages"]["seconds"].items()
         stages = ", ".join(f"{_STAGE_NAMES.get(name, name)} {float(spent):.1f}" for name, spent in seconds)
         reached = timings["reached"]
         share = "" if reached is None else f", {float(reached):.0%} of the model's own speed"
-        lines = [f"  last run:  {run['run_id']}, {run['state']}{share}", f"  seconds:   {stages}"]
+        lines = [f"  last run:  {run['run_id']}, {state}{share}", f"  seconds:   {stages}"]
     except (LookupError, TypeError, ValueError, AttributeError):
         return []
     return list(map(one_line, lines))

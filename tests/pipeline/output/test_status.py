@@ -139,6 +139,22 @@ def test_what_is_no_output_is_refused(tmp_path):
             status(str(folder), STORAGE)
 
 
+def test_a_run_that_was_killed_is_told_from_one_at_work(tmp_path):
+    output = written(tmp_path, 3, [2, 1, 0])
+    run = {
+        "run_id": "20270115T080000Z-abcdef",
+        "state": "running",
+        "timings": {"reached": 0.77, "stages": {"seconds": {}}},
+    }
+    (tmp_path / "runs" / run["run_id"]).mkdir(parents=True)
+    (tmp_path / "runs" / run["run_id"] / "summary.json").write_text(json.dumps(run))
+    lost = "cut off: it was killed, or its machine stopped, 77% of the model's own speed"
+    assert f"  last run:  20270115T080000Z-abcdef, {lost}" in status_lines(status(str(output), STORAGE))
+    with lock_output(str(output), STORAGE):
+        at_work = status_lines(status(str(output), STORAGE))
+    assert "  last run:  20270115T080000Z-abcdef, running, 77% of the model's own speed" in at_work
+
+
 def test_the_newest_run_tells_where_its_time_went_and_a_damaged_one_nothing(tmp_path):
     output = written(tmp_path, 4, [3, 2, 1, 0])
     stages = {"seconds": {"fetch": 1.5, "memory": 0.25, "segment": 20}}
