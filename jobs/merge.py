@@ -14,6 +14,8 @@ Examples:
     escnet merge labels/ --corrections project.json
   CVAT's "Segmentation mask 1.1", unzipped:
     escnet merge s3://bucket/labels/ --corrections cvat/
+  Back to what some pictures were before they were corrected, with their earlier masks alone in a folder:
+    escnet merge labels/ --corrections earlier/ --revert
 """
 
 
@@ -24,12 +26,14 @@ Examples:
 )
 @click.option("--author", metavar="NAME", help="Who corrected them. [default: who runs the command]")
 @click.option("--vocabulary", metavar="NAME", help="Which one, where OUTPUT has labels of several vocabularies.")
+@click.option("--revert", is_flag=True, help="Store masks as well that show a picture as it was before a correction.")
 @storage
 def merge(
     output: str,
     corrections: str,
     author: str | None,
     vocabulary: str | None,
+    revert: bool,
     endpoint_url: str | None,
     profile: str | None,
 ) -> None:
@@ -37,6 +41,9 @@ def merge(
 
     Only masks that differ from the labels are stored. Evaluation, exports and training then take them in place of the
     model's; label files stay as they are. Pictures, classes and sizes have to be those of OUTPUT.
+
+    A mask that shows its picture as it was before a correction, the model's mask or an earlier correction, is taken to
+    come from an export made before that one: it is passed over and named. With --revert it is stored, and undoes it.
     """
     from pipeline.corrections import merge_corrections
     from pipeline.corrections.summary import merge_lines
@@ -47,6 +54,7 @@ def merge(
         corrections,
         author=author or getpass.getuser(),
         vocabulary=vocabulary,
+        revert=revert,
         storage=StorageOptions(endpoint_url, profile),
     )
     for line in merge_lines(report):

@@ -1,4 +1,7 @@
-"""Counts, sizes, shares and durations in words, for people."""
+"""Counts, sizes, shares, times and names in words, for people."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 
 def counted(n: int, thing: str) -> str:
@@ -20,6 +23,17 @@ def size_text(n_bytes: float) -> str:
 def share_text(fraction: float) -> str:
     """Such as "12.5%"; "<0.1%" for what is more than nothing and would be rounded to it."""
     return "<0.1%" if 0 < fraction < 0.0005 else f"{fraction:.1%}"
+
+
+def few(names: Sequence[str], n_shown: int = 3) -> str:
+    """The first of them, such as "a, b, c and 4 more"."""
+    more = f" and {len(names) - n_shown:,} more" if len(names) > n_shown else ""
+    return ", ".join(names[:n_shown]) + more
+
+
+def time_text(time: datetime) -> str:
+    """Such as "2026-05-01 12:00:00 UTC"."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def duration_text(seconds: float) -> str:

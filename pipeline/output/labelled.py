@@ -86,29 +86,31 @@ class LabelledOutput:
                 some = refs[start : start + FOOTER_THREADS]
                 yield from zip(some, pool.map(lambda ref: self.columns(ref, columns), some), strict=True)
 
-    def rows(self, ref: ShardRef, columns: Sequence[str] | None = None) -> list[LabelRow]:
+    def rows(self, ref: ShardRef, columns: Sequence[str] | None = None, *, as_made: bool = False) -> list[LabelRow]:
         """The label rows of a done shard in manifest order.
 
         Args:
             columns: see `pipeline.output.label_files.read_rows`; corrected rows have all of theirs.
+            as_made: as the model made them, without corrections.
         """
         uri = self._label_file(ref)
         with storing(uri):
-            return [self._corrected(row) for row in read_rows(uri, self.storage, columns)]
+            found = read_rows(uri, self.storage, columns)
+            return found if as_made else list(map(self.as_corrected, found))
 
     def some_rows(self, ref: ShardRef, positions: Collection[int]) -> Iterator[tuple[int, LabelRow]]:
         """The label rows at some positions of a done shard, with their position; few are held at a time."""
         uri = self._label_file(ref)
         with storing(uri):
             found = read_some_rows(uri, self.storage, positions)
-            yield from ((position, self._corrected(row)) for position, row in found)
+            yield from ((position, self.as_corrected(row)) for position, row in found)
 
-    def stream(self, columns: Sequence[str] | None = None) -> Iterator[LabelRow]:
-        """All rows, shard after shard; the next one is read while one is used."""
+    def stream(self, columns: Sequence[str] | None = None, *, as_made: bool = False) -> Iterator[LabelRow]:
+        """All rows as `rows` gives them, shard after shard; the next one is read while one is used."""
         with ThreadPoolExecutor(1) as pool:
             waiting = None
             for ref in self.done:
-                coming = pool.submit(self.rows, ref, columns)
+                coming = pool.submit(self.rows, ref, columns, as_made=as_made)
                 if waiting is not None:
                     yield from waiting.result()
                 waiting = coming
@@ -124,7 +126,8 @@ class LabelledOutput:
         """Has a person put a mask in place of the model's?"""
         return (ref.vocabulary, image_id) in self.overrides
 
-    def _corrected(self, row: LabelRow) -> LabelRow:
+    def as_corrected(self, row: LabelRow) -> LabelRow:
+        """A row as the model made it, with the latest correction in place if there is one."""
         override = self.overrides.get(row.vocabulary, row.image_id) if len(self.overrides) else None
         return row if override is None else corrected(row, override)
 

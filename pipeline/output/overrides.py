@@ -38,7 +38,7 @@ class _Place(NamedTuple):
 
 
 class Overrides:
-    """The overrides of an output, by vocabulary and picture. In memory are names and places, some 300 bytes a picture.
+    """The overrides of an output, by vocabulary and picture. In memory are names and places, some 300 bytes each.
 
     Args:
         output: an output; one without corrections has none.
@@ -50,6 +50,7 @@ class Overrides:
     def __init__(self, output: str, storage: StorageOptions) -> None:
         self._folder, self._storage = join(output, OVERRIDES_FOLDER), storage
         self._places: dict[tuple[str, str], _Place] = {}
+        self._earlier: dict[tuple[str, str], list[_Place]] = {}  # of pictures that were corrected more than once
         self._groups: OrderedDict[tuple[str, int], list[dict[str, Any]]] = OrderedDict()
         self._lock = Lock()
         for name in override_files(output, storage):
@@ -68,9 +69,11 @@ class Overrides:
     def get(self, vocabulary: str, image_id: str) -> Override | None:
         """The latest correction of a picture; None if there is none."""
         place = self._places.get((vocabulary, image_id))
-        if place is None:
-            return None
-        return Override(**self._group(place.file, place.group)[place.row])
+        return None if place is None else self._read(place)
+
+    def earlier(self, vocabulary: str, image_id: str) -> Iterator[Override]:
+        """The corrections of a picture before its latest, the latest of them first."""
+        yield from map(self._read, sorted(self._earlier.get((vocabulary, image_id), ()), reverse=True))
 
     def _index(self, name: str) -> None:
         uri = join(self._folder, name)
@@ -79,7 +82,13 @@ class Overrides:
             for group in range(parquet.num_row_groups):
                 for k, row in enumerate(parquet.read_row_group(group, columns=columns).to_pylist()):
                     key, place = (row["vocabulary"], row["image_id"]), _Place(row["time"], name, group, k)
-                    self._places[key] = max(self._places.get(key, place), place)
+                    if key in self._places:
+                        older, place = sorted((self._places[key], place))
+                        self._earlier.setdefault(key, []).append(older)
+                    self._places[key] = place
+
+    def _read(self, place: _Place) -> Override:
+        return Override(**self._group(place.file, place.group)[place.row])
 
     def _group(self, name: str, group: int) -> list[dict[str, Any]]:
         with self._lock:

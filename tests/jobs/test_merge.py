@@ -35,12 +35,29 @@ def test_what_differs_is_stored_once_with_its_author(monkeypatch, capsys):
     code, out, err = run(monkeypatch, capsys, "out", "--corrections", "masks", "--author", "ada")
     lines = out.splitlines()
     assert (code, lines[0], err) == (0, "1 corrected mask read, 1 of them differ from the labels", "")
-    assert lines[1].startswith("Wrote overrides/")
+    assert lines[1] == "  1 stored: a.jpg"
+    assert lines[2].startswith("Wrote overrides/")
     override = open_one_vocabulary("out", STORAGE).overrides.get("words", "a.jpg")
     assert override is not None
     assert (override.author, override.ignored_fraction) == ("ada", 0.25)
     said = ["1 corrected mask read, 0 of them differ from the labels"]
     assert run(monkeypatch, capsys, "out", "--corrections", "masks")[1].splitlines() == said
+
+
+def test_a_mask_from_before_a_correction_is_passed_over_unless_asked_for(folder, monkeypatch, capsys):
+    save_mask(folder / "before" / "a.png", np.array([[0, 0, 1, 1]], np.uint8))
+    run(monkeypatch, capsys, "out", "--corrections", "masks", "--author", "ada")
+    code, out, _ = run(monkeypatch, capsys, "out", "--corrections", "before", "--author", "bob")
+    lines = out.splitlines()
+    assert (code, lines[0], len(lines)) == (0, "1 corrected mask read, 1 of them differ from the labels", 3)
+    assert lines[1].startswith(
+        "  1 passed over, which shows its picture as it was before a correction: a.jpg (ada's of "
+    )
+    code, out, _ = run(monkeypatch, capsys, "out", "--corrections", "before", "--author", "bob", "--revert")
+    assert out.splitlines()[1].startswith("  1 stored in place of an earlier correction: a.jpg (ada's of ")
+    override = open_one_vocabulary("out", STORAGE).overrides.get("words", "a.jpg")
+    assert override is not None
+    assert (code, override.author) == (0, "bob")
 
 
 @pytest.mark.usefixtures("folder")

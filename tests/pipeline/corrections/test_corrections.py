@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from pipeline.corrections import merge_corrections
+from pipeline.corrections import Change, merge_corrections
 from pipeline.corrections.summary import merge_lines
 from pipeline.export import export_labels
 from pipeline.export.brush import decode_brush, encode_brush
@@ -97,10 +97,10 @@ def test_a_mended_mask_comes_back_and_only_that(output, truth, tmp_path, way):
     name, choices, mend, corrections = WAYS[way]
     export_labels(output, str(tmp_path / "e"), name, choices=choices)
     unchanged = merge_corrections(output, str(tmp_path / "e"), author="ada") if name in ("png", "cvat") else None
-    assert unchanged is None or (unchanged.n_changed, unchanged.files) == (0, ())
+    assert unchanged is None or (unchanged.stored, unchanged.files) == ((), ())
     mend(tmp_path / "e")
     report = merge_corrections(output, str(tmp_path / corrections), author="ada")
-    assert (report.n_masks, report.n_changed, len(report.files)) == (6, 1, 1)
+    assert (report.n_masks, len(report.stored), len(report.files)) == (6, 1, 1)
     assert merge_lines(report)[0] == "6 corrected masks read, 1 of them differ from the labels"
     labels = open_one_vocabulary(output, STORAGE)
     for row in labels.stream():
@@ -116,7 +116,7 @@ def test_a_mended_mask_comes_back_and_only_that(output, truth, tmp_path, way):
         sum(each["pixels"] for each in override.classes)
         == (truth[MENDED] != 255).sum() + (truth[MENDED][:5, :7] == 255).sum()
     )
-    assert merge_corrections(output, str(tmp_path / corrections), author="ada").n_changed == 0
+    assert merge_corrections(output, str(tmp_path / corrections), author="ada").stored == ()
 
 
 def write_mask(folder, name, mask):
@@ -126,7 +126,7 @@ def write_mask(folder, name, mask):
 
 def test_a_picture_that_failed_may_be_labelled_by_hand(output, tmp_path):
     write_mask(tmp_path, "broken.png", np.full((4, 5), 7, np.uint8))
-    assert merge_corrections(output, str(tmp_path / "m"), author="ada").n_changed == 1
+    assert merge_corrections(output, str(tmp_path / "m"), author="ada").stored == (Change("broken.jpg", None, None),)
     row = next(row for row in open_one_vocabulary(output, STORAGE).stream() if row.image_id == "broken.jpg")
     assert (row.status, row.width, row.height) == ("labelled", 5, 4)
 
