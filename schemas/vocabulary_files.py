@@ -3,45 +3,20 @@
 Texts come in and go out; pipeline/vocabularies.py reads the bytes. docs/vocabularies.md shows each form.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from schemas.documents import DocumentError, Place, describe, locate, read_json, read_yaml
-from schemas.errors import VocabularyError
-from schemas.spelling import did_you_mean
 from schemas.vocabulary import Distractor, Vocabulary, VocabularyClass
-
-Path = tuple[int | str, ...]
+from schemas.vocabulary_mistakes import Mistake, MistakesError, Path, mistakes_of
 
 MAX_LOCATED_CHARACTERS = 2_000_000  # finding a line in a larger document takes longer than it helps
 _FORMS = "expected classes: a YAML or JSON vocabulary, a list of names, or COCO categories"
-_TEXT = "text"
-_TEXTS = "text, or a list of texts"
-_EXPECTED = {
-    "name": _TEXT,
-    "description": _TEXT,
-    "prompt": _TEXT,
-    "prompts": _TEXTS,
-    "templates": "a text with {} in it, or a list of such texts",
-    "id": "a whole number from 0 to 65534",
-    "min_confidence": "a number from 0 to 1, such as 0.35",
-    "min_margin": "a number from 0 to 1, such as 0.05",
-    "parent": "the name of a class",
-    "color": '"#rrggbb" in quotes, or three whole numbers from 0 to 255 such as [128, 64, 0]',
-    "heldout": "true or false",
-    "ignore_id": "255 or 65535",
-    "becomes": "the id or name of a class, or ignore",
-    "classes": "a list with at least one class, each a name or a mapping with a `name`",
-    "level": "leaf, parent or top",
-    "distractors": "a list, each a text or a mapping with `prompts` and `becomes`",
-}
 
 
 @dataclass(frozen=True)
@@ -60,8 +35,8 @@ def parse_vocabulary(text: str, file_name: str) -> Vocabulary:
     gives no name is named after itself.
 
     Raises:
-        VocabularyError: one line with the file, the line if it is known, what was found, what was
-            expected, and what to do.
+        MistakesError: one line with the file, the line if it is known, what was found, what was expected, and what to
+            do, for the first mistake; it has the others too.
     """
     text = text.removeprefix("\ufeff")
     try:
@@ -73,16 +48,16 @@ def parse_vocabulary(text: str, file_name: str) -> Vocabulary:
         data = {"name": _name_from(file_name), **parsed.data}
         return Vocabulary.model_validate(data)
     except DocumentError as error:
-        raise _error(file_name, error.line, error.message) from error
+        raise MistakesError(file_name, [Mistake(error.line, "", error.message)]) from error
     except ValidationError as error:
-        raise _explain(file_name, error, parsed.place) from error
+        raise MistakesError(file_name, mistakes_of(error, parsed.place)) from error
 
 
 def from_classes(classes: list[dict[str, Any]], lines: Sequence[int | None], file_name: str) -> Vocabulary:
     """A vocabulary, named after its file, of classes that stood on some lines of it.
 
     Raises:
-        VocabularyError: as `parse_vocabulary` does.
+        MistakesError: as `parse_vocabulary` does.
     """
 
     def place(path: Path) -> Place:
@@ -92,7 +67,7 @@ def from_classes(classes: list[dict[str, Any]], lines: Sequence[int | None], fil
     try:
         return Vocabulary.model_validate({"name": _name_from(file_name), "classes": classes})
     except ValidationError as error:
-        raise _explain(file_name, error, place) from error
+        raise MistakesError(file_name, mistakes_of(error, place)) from error
 
 
 def written_parts(text: str, file_name: str) -> tuple[dict[str, Any], Callable[[Path], Place]]:
@@ -174,62 +149,6 @@ _READERS: dict[str, Callable[[str], _Parsed]] = {
     "json": lambda text: _read_document(text, read_json),
     "names": _read_names,
 }
-
-
-def _explain(file_name: str, error: ValidationError, place: Callable[[Path], Place]) -> VocabularyError:
-    """The first thing wrong, in the user's terms. A misspelt key goes first: it explains a missing one."""
-    unknown_key = ("extra_forbidden", "invalid_key")
-    problem = min(error.errors(include_url=False), key=lambda each: each["type"] not in unknown_key)
-    context = problem.get("ctx", {})
-    path: Path = (*problem["loc"], *context.get("path", ()))
-    line, written = place(path)
-    where = ", ".join(_in_words(path))
-    if problem["type"] == "misfit":
-        return _error(file_name, line, f"{where}: {context['message']}")
-    if problem["type"] in unknown_key:
-        where = ", ".join([*_in_words(path)[:-1], f"unknown key {describe(path[-1])}"])
-        known = _known_keys(path)
-        return _error(file_name, line, f"{where}{did_you_mean(str(path[-1]), known)}; known are {', '.join(known)}")
-    return _error(file_name, line, f"{where}: {_mismatch(problem, path, written)}")
-
-
-def _mismatch(problem: ErrorDetails, path: Path, written: str | None) -> str:
-    """What was found where something else was expected."""
-    key = next((part for part in reversed(path) if part in _EXPECTED), None)
-    if key is None:  # a key that is no Unicode, for which pydantic has no place
-        return f"found {describe(problem['input'])}, which is no valid Unicode; write it again"
-    expected = _EXPECTED[key]
-    if problem["type"] == "missing":
-        why = "other classes have one: give one to every class or to none; " if key == "id" else ""
-        return f"missing; {why}expected {expected}"
-    value = problem["input"]
-    is_part = len(path) == 2 and path[0] in ("classes", "distractors")
-    if is_part:
-        expected = "a name or a mapping" if path[0] == "classes" else "a text or a mapping"
-    found = f"found {describe(value, written)}; expected {expected}"
-    if written and not isinstance(value, str) and (is_part or expected in (_TEXT, _TEXTS)):
-        return f"{found}; if it is meant as text, write it in quotes: {json.dumps(written[:60], ensure_ascii=False)}"
-    return found
-
-
-def _in_words(path: Path) -> list[str]:
-    """`("classes", 3, "prompts", 0)` as `class 4`, `prompts`, `item 1`."""
-    words = [f"item {part + 1}" if isinstance(part, int) else str(part) for part in path]
-    if len(path) > 1 and path[0] in ("classes", "distractors"):
-        singular = {"classes": "class", "distractors": "distractor"}[str(path[0])]
-        words[:2] = [words[1].replace("item", singular)]
-    return words
-
-
-def _known_keys(path: Path) -> list[str]:
-    """The keys of the mapping in which the last part of `path` is one."""
-    owners: dict[Any, type[BaseModel]] = {"classes": VocabularyClass, "distractors": Distractor}
-    return list(owners[path[0]].model_fields if len(path) > 1 else Vocabulary.model_fields)
-
-
-def _error(file_name: str, line: int | None, message: str) -> VocabularyError:
-    place = f"{file_name}, line {line}" if line else file_name
-    return VocabularyError(" ".join(f"{place}: {message}".split()))
 
 
 def vocabulary_yaml(vocabulary: Vocabulary) -> str:

@@ -47,7 +47,7 @@ class Finding:
 
     Args:
         line: from 1, if known.
-        where: in words, such as "class 3 'car'".
+        where: in words, such as "class 3 'car'"; empty for the file as a whole.
         problem: what is odd.
         remedy: what to do.
     """
@@ -61,7 +61,8 @@ class Finding:
     def text(self, file_name: str) -> str:
         """One line, as compilers print them."""
         place = f"{file_name}, line {self.line}" if self.line else file_name
-        return f"{place}: {self.severity}: {self.where}: {self.problem}; {self.remedy}"
+        where = f"{self.where}: " if self.where else ""
+        return f"{place}: {self.severity}: {where}{self.problem}; {self.remedy}"
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""

@@ -112,8 +112,11 @@ def _unreached_lines(unreached: list[ClassThreshold], names: dict[int, str]) -> 
         return []
 
     def kept(each: ClassThreshold) -> str:
-        share = f"{share_text(each.coverage)} of its pixels, at precision {_score(each.precision)}"
-        return f"{names[each.id]} keeps {share if each.coverage else 'nothing'}"
+        if not each.coverage:
+            return f"{names[each.id]} keeps nothing"
+        return (
+            f"{names[each.id]} keeps {share_text(each.coverage)} of its pixels, at precision {_score(each.precision)}"
+        )
 
     shown = "; ".join(map(kept, unreached[: -_SHOWN - 1 : -1])) + ("; ..." if len(unreached) > _SHOWN else "")
     return [

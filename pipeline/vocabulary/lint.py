@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 from pipeline.storage import StorageOptions
 from pipeline.vocabularies import read_vocabulary_text
 from schemas.documents import Place
-from schemas.errors import VocabularyError
+from schemas.errors import one_line
 from schemas.vocabulary import Vocabulary
 from schemas.vocabulary_files import parse_vocabulary, written_parts
 from schemas.vocabulary_lint import Finding, entry_paths, lint_words, name_of
+from schemas.vocabulary_mistakes import Mistake, MistakesError
 
 CONTEXT_LENGTH = 77  # of CLIP's text encoder, in tokens
 NEAR = 0.97  # cosine similarity of two classes' text embeddings
@@ -29,7 +30,8 @@ def lint(name_or_file: str, model: str | None, options: StorageOptions) -> tuple
         model: a preset or checkpoint that is to use it; without one CLIP's context length is checked alone.
 
     Returns:
-        The file's name for messages, and the findings. A file that cannot be used is one finding, an error.
+        The file's name for messages, and the findings. Of a file that cannot be used they
+        are what is wrong with it, all errors.
 
     Raises:
         VocabularyError: no such file, or not readable.
@@ -38,8 +40,8 @@ def lint(name_or_file: str, model: str | None, options: StorageOptions) -> tuple
     text, file_name = read_vocabulary_text(name_or_file, options)
     try:
         vocabulary = parse_vocabulary(text, file_name)
-    except VocabularyError as error:
-        return file_name, [_as_finding(error, file_name)]
+    except MistakesError as error:
+        return file_name, sorted(map(_as_finding, error.mistakes), key=lambda each: each.line or 0)
     written, place = written_parts(text, file_name)
     found = sorted(lint_words(vocabulary, written, place), key=lambda each: each.line or 0)
     if model is not None:
@@ -47,13 +49,9 @@ def lint(name_or_file: str, model: str | None, options: StorageOptions) -> tuple
     return file_name, found + list(_too_long(vocabulary, place))
 
 
-def _as_finding(error: VocabularyError, file_name: str) -> Finding:
-    message, line = str(error).removeprefix(file_name), None
-    if message.startswith(", line "):
-        number, _, message = message.removeprefix(", line ").partition(": ")
-        line = int(number)
-    problem, _, remedy = message.removeprefix(": ").partition("; ")
-    return Finding("error", line, "file", problem, remedy or "put it right")
+def _as_finding(mistake: Mistake) -> Finding:
+    problem, _, remedy = one_line(mistake.message).partition("; ")
+    return Finding("error", mistake.line, mistake.where, problem, remedy or "put it right")
 
 
 def _too_long(vocabulary: Vocabulary, place: Place_, context_length: int = CONTEXT_LENGTH) -> Iterator[Finding]:

@@ -121,6 +121,24 @@ def test_lint_says_where_and_what_to_do(tmp_path):
     assert (finding["severity"], finding["line"]) == ("warning", 2)
 
 
+def test_lint_says_all_that_keeps_a_file_from_being_used(tmp_path):
+    path = tmp_path / "words.yaml"
+    path.write_text(
+        "classes:\n- {nmae: a}\n- {name: b, min_confidence: 1.3}\n- {name: no}\n"
+        "distractors: [{prompt: c, becomes: b}]\n"
+    )
+    known = "id, name, prompts, min_confidence, min_margin, parent, color, heldout"
+    assert exit_code("lint", str(path)) == (
+        2,
+        f"{path}, line 2: error: class 1: unknown key 'nmae'; did you mean 'name'?; known are {known}\n"
+        f"{path}, line 3: error: class 2, min_confidence: found `1.3`; expected a number from 0 to 1, such as 0.35\n"
+        f"{path}, line 4: error: class 3, name: found `no`; expected text; if it is meant as text, write it in quotes: "
+        f'"no"\n{path}: 3 findings\n',
+    )
+    path.write_text("classes: [a\n")
+    assert exit_code("lint", str(path))[1].startswith(f"{path}, line 2: error: not YAML: ")
+
+
 NEW_WORDS = WORDS.replace("0.25", "0.5").replace("becomes: car", "becomes: ignore")
 
 

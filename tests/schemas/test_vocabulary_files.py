@@ -67,7 +67,7 @@ MISTAKES = [
     ("a.yaml", "classes: {0: wall}\n", 1, "found a mapping"),
     ("a.yaml", "0: wall\n1: floor\n", 1, "unknown key `0`; known are name"),
     ("a.yaml", "clases: [a]\n", 1, "unknown key 'clases'; did you mean 'classes'?"),
-    ("a.yaml", "classes:\n- name: a\n  promts: [b]\n", 3, "class 1, unknown key 'promts'; did you mean 'prompts'?"),
+    ("a.yaml", "classes:\n- name: a\n  promts: [b]\n", 3, "class 1: unknown key 'promts'; did you mean 'prompts'?"),
     ("a.yaml", "classes: [a]\ndistractors:\n- prompt: b\n  become: a\n", 4, "did you mean 'becomes'?"),
     ("a.yaml", "classes:\n- wall\n- no\n", 3, "class 2: found `no`; expected a name or a mapping; if it is meant"),
     (
