@@ -172,16 +172,22 @@ def _diff_lines(changes: "list[Change]", needs_model: bool, found: "Touched | No
         verdict = "No pixel changes: labels stay as they are."
     lines += ["", verdict]
     if found is not None:
-        is_used = "" if found.is_as_used else " (not quite the OLD given here)"
-        lines.append(
-            f"{found.output}: {counted(found.n_shards, 'shard')}, {counted(found.n_pictures, 'picture')} labelled "
-            f"with {found.vocabulary}{is_used}; {_holding(found.n_shards_with)} pixels of a class that changes."
-        )
+        lines.append(_touched_line(found, needs_model, any(each.changes_labels for each in changes)))
     return lines
 
 
-def _holding(n_shards: int) -> str:
-    return f"{n_shards} of them {'holds' if n_shards == 1 else 'hold'}"
+def _touched_line(found: "Touched", needs_model: bool, changes_labels: bool) -> str:
+    is_used = "" if found.is_as_used else " (not quite the OLD given here)"
+    labelled = f"{counted(found.n_shards, 'shard')}, {counted(found.n_pictures, 'picture')} labelled with"
+    verb = "holds" if found.n_shards_with == 1 else "hold"
+    holding = f"{found.n_shards_with} of them {verb} pixels of a class that changes"
+    if needs_model:
+        fate = f"all of them are labelled again, since other words can win pixels anywhere; {holding}"
+    elif changes_labels:
+        fate = f"all of them are decided again; {holding}"
+    else:
+        fate = "all of them stay"
+    return f"{found.output}: {labelled} {found.vocabulary}{is_used}; {fate}."
 
 
 @vocabulary.command("import", short_help="Make a vocabulary from the classes of another tool.")

@@ -154,10 +154,18 @@ def test_diff_says_what_changes_and_what_of_an_output_it_touches(tmp_path, monke
         "distractors  'toy car' becomes ignore, was class 3\n"
         "\n"
         "The same words compete for pixels: labels can be decided again without the model, `escnet relabel`.\n"
-        "out: 2 shards, 3 pictures labelled with street; 1 of them holds pixels of a class that changes.\n"
+        "out: 2 shards, 3 pictures labelled with street; all of them are decided again; "
+        "1 of them holds pixels of a class that changes.\n"
     )
     assert json.loads(run("diff", "street.yaml", "new/street.yaml", "--json", "-"))["needs_model"] is False
     assert run("diff", "street.yaml", "street.yaml").startswith("The two are the same")
+    (tmp_path / "more.yaml").write_text(WORDS.replace("distractors:", "- {id: 40, name: kite}\ndistractors:"))
+    assert run("diff", "street.yaml", "more.yaml", "--output", "out").endswith(
+        "; all of them are labelled again, since other words can win pixels anywhere; "
+        "0 of them hold pixels of a class that changes.\n"
+    )
+    (tmp_path / "new" / "street.yaml").write_text(WORDS.replace("name: car", "name: car, heldout: true"))
+    assert run("diff", "street.yaml", "new/street.yaml", "--output", "out").endswith("with street; all of them stay.\n")
 
 
 def test_import_writes_a_file_with_every_id(tmp_path):
