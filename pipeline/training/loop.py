@@ -43,12 +43,12 @@ class Hooks:
 
     record: takes a line of the curve.
     save: takes a state at a step.
-    must_stop: asked after each step but the last; True saves a state and ends the run there.
+    must_stop: asked after each step but the last, with how many are done; True saves a state and ends the run there.
     """
 
     record: Callable[[Record], None]
     save: Callable[[int, dict[str, Any]], None]
-    must_stop: Callable[[], bool] = lambda: False
+    must_stop: Callable[[int], bool] = lambda _: False
 
 
 class Trainer:
@@ -151,7 +151,7 @@ class Trainer:
             if is_line:
                 pace = n_timed * stage.batch_size / max(time.monotonic() - started, 1e-9)
                 self._record(stage, step, pace, hooks)
-            must_stop = self.step < self.config.n_steps and hooks.must_stop()
+            must_stop = self.step < self.config.n_steps and hooks.must_stop(self.step)
             if self.step % self.config.checkpoint_every == 0 or is_last or must_stop:
                 self._share_sums()
                 if self.worker.rank == 0:

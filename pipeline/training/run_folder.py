@@ -27,11 +27,11 @@ from schemas.manifest import public_uri
 
 RUN_FILE = "training.json"
 _STOP_FILE = ".stop"  # left by the driver: stop soon
+_STEP_FILE = ".step"  # left by the first worker: how many steps are done
 _FAILURE_FILE = ".failure.json"  # left by a worker: an error that no new start would mend
 RAY_FOLDER = ".ray"  # Ray Train's own notes; nothing is read from there
-_OWN = frozenset(
-    (RUN_FILE, _STOP_FILE, _FAILURE_FILE, RAY_FOLDER, LOCK_FILE, checkpoints.FOLDER, curves.CSV_FILE, curves.PNG_FILE)
-)
+_MESSAGES = (_STOP_FILE, _STEP_FILE, _FAILURE_FILE)
+_OWN = frozenset({RUN_FILE, *_MESSAGES, RAY_FOLDER, LOCK_FILE, checkpoints.FOLDER, curves.CSV_FILE, curves.PNG_FILE})
 _VERSIONS = ("escnet-pipeline", "torch", "ray", "open_clip_torch")
 
 
@@ -144,7 +144,7 @@ def _clear(folder: str, config: TrainingConfig) -> None:
 
 def forget_messages(folder: str) -> None:
     """Take away what an earlier run left for its workers or its driver, and Ray's notes of it."""
-    for name in (_STOP_FILE, _FAILURE_FILE):
+    for name in _MESSAGES:
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name))
     shutil.rmtree(os.path.join(folder, RAY_FOLDER), ignore_errors=True)
@@ -158,6 +158,21 @@ def ask_to_stop(folder: str) -> None:
 
 def is_asked_to_stop(folder: str) -> bool:
     return os.path.exists(os.path.join(folder, _STOP_FILE))
+
+
+def tell_step(folder: str, step: int) -> None:
+    """Tell the driver how many steps are done; of lines of the curve there may be one in minutes."""
+    with open(os.path.join(folder, _STEP_FILE), "w", encoding="utf-8") as file:
+        file.write(str(step))
+
+
+def told_step(folder: str) -> int:
+    """How many steps are done, as far as workers have told; 0 if none has, or is about to."""
+    try:
+        with open(os.path.join(folder, _STEP_FILE), encoding="utf-8") as file:
+            return int(file.read() or 0)
+    except FileNotFoundError:
+        return 0
 
 
 def leave_failure(folder: str, error: EscnetError) -> None:

@@ -22,7 +22,7 @@ from pipeline.training.config import TrainingConfig
 from pipeline.training.config_file import model_config
 from pipeline.training.curves import SCORES, Curves, Record, read_curves
 from pipeline.training.loop import Hooks, Trainer, build_network
-from pipeline.training.run_folder import checkpoint_path, found_failure, is_asked_to_stop, leave_failure
+from pipeline.training.run_folder import checkpoint_path, found_failure, is_asked_to_stop, leave_failure, tell_step
 from pipeline.training.samples import SampleSource
 from pipeline.training.sources import open_sources, open_validation
 from pipeline.training.task import Task
@@ -142,8 +142,10 @@ def _validator(task: Task, model: ModelConfig, device: torch.device) -> Validato
     return Validator(samples, vocabulary, validation.every, dtype)
 
 
-def _must_stop(folder: str, worker: Worker, device: torch.device) -> bool:
-    """The first worker looks, and all do what it says: they must end at the same step."""
+def _must_stop(folder: str, worker: Worker, device: torch.device, step: int) -> bool:
+    """The first worker tells where they are and looks, and all do what it says: they must end at the same step."""
+    if worker.rank == 0:
+        tell_step(folder, step)
     asked = torch.tensor([worker.rank == 0 and is_asked_to_stop(folder)], dtype=torch.int32, device=device)
     if worker.n_workers > 1:
         distributed.broadcast(asked, 0)

@@ -56,7 +56,7 @@ def trainer(recipe: TrainingConfig, source=None, network=None, device="cpu", **m
     )
 
 
-def run(one: Trainer, must_stop=lambda: False):
+def run(one: Trainer, must_stop=lambda _: False):
     """What the run records, without the pace, and the states it saves."""
     records, states = [], {}
     is_done = one.run(Hooks(records.append, lambda step, state: states.update({step: copied(state)}), must_stop))
@@ -162,7 +162,7 @@ def test_a_text_tower_at_rate_0_rests_to_the_bit_and_goes_on_in_the_next_stage()
 
 def test_a_run_that_is_to_stop_saves_a_state_at_once_and_goes_on_as_if_it_had_not():
     whole = {record["step"]: record["loss"] for record in run(trainer(config()))[0]}
-    records, states, is_done = run(trainer(config()), must_stop=lambda: True)
+    records, states, is_done = run(trainer(config()), must_stop=lambda _: True)
     assert (is_done, records, list(states)) == (False, [], [1])
     later = trainer(config())
     later.restore(states[1])
