@@ -44,8 +44,9 @@ def _job_line(job: dict[str, Any]) -> str:
     if job["reached"] is None:
         return "No picture of the job was labelled."
     return (
-        f"The job labelled {job['pictures_per_s']:.2f} pictures a second, {job['reached']:.0%} of what its model alone "
-        f"does; {job['start_s']:.1f} s to start."
+        f"The job labelled {job['pictures_per_s']:.2f} pictures a second, {job['reached']:.0%} of the "
+        f"{job['model_alone_pictures_per_s']:.2f} that its model does in the time that it really has the core, or the "
+        f"GPU; {job['start_s']:.1f} s to start."
     )
 
 

@@ -67,10 +67,10 @@ class TrainingProgress:
         self._bar.update(step - self._step)
         self._bar.refresh()  # the time that has passed, however long a step takes
         self._step = step
-        is_due = now - self._last_line >= LINE_EVERY_S or (is_last and step > self._said)
-        if is_due and not self._is_terminal:
-            self._last_line, self._said = now, step
-            self.say(self._words(now))
+        is_due = now - self._last_line >= LINE_EVERY_S
+        is_news = step > self._said
+        if (is_due and (is_news or step == self._begun)) or (is_last and is_news):
+            self._write_line(now)
         for record in scored:
             self.say(f"step {int(record['step']):,}: {scores_text(record)}")
 
@@ -91,6 +91,11 @@ class TrainingProgress:
         scored = [record for record in records if int(record["step"]) > self._n_measured and scores_text(record)]
         self._n_measured = max([self._n_measured, *(int(record["step"]) for record in scored)])
         return scored
+
+    def _write_line(self, now: float) -> None:
+        self._last_line, self._said = now, self._step
+        if not self._is_terminal:
+            self.say(self._words(now))
 
     def _words(self, now: float) -> str:
         done = f"step {self._step:,} of {self._n_steps:,}"
