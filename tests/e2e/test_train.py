@@ -19,7 +19,7 @@ from pipeline.storage import StorageOptions
 from pipeline.training.config_file import model_config, read_config
 from pipeline.training.curves import read_curves
 from pipeline.training.loop import Hooks, Trainer
-from pipeline.training.run_folder import is_asked_to_stop
+from pipeline.training.run_folder import is_asked_to_stop, told_step
 from pipeline.training.sources import open_sources
 from pipeline.training.worker import start_network
 from tests.e2e.command import ESCNET, escnet
@@ -136,6 +136,7 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(recipe, server, undistu
     hold_after(server, 8)  # some of them are read ahead
     process = begin(recipe, output, *ONE_CORE)
     wait_for_state(output, 3, process)
+    assert told_step(str(output)) >= 3
     process.send_signal(signal.SIGINT)
     let_go_when_it_stops(server, output, process)
     said = process.communicate(timeout=500)[0]
