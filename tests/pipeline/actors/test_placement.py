@@ -1,6 +1,7 @@
 import pytest
 
 from escnet.models import resolve_model
+from pipeline.actors import placement
 from pipeline.actors.placement import (
     Placement,
     check_placement,
@@ -79,6 +80,17 @@ def test_a_cluster_that_can_grow_is_asked_for_more_than_it_has():
 
 def test_thirds_of_a_gpu_fit_three_times():
     check_placement(Placement(3, 1, 1 / 3), [{"CPU": 3, "GPU": 1}], where="here", can_grow=False)
+
+
+def test_in_a_container_memory_is_what_is_left_of_its_limit_and_cache_is_no_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(placement, "_CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("90000\n")
+    (tmp_path / "memory.current").write_text("80000\n")
+    assert this_machine()[0]["memory"] == 10_000
+    (tmp_path / "memory.stat").write_text("anon 7000\nfile 70000\ninactive_file 50000\n")
+    assert this_machine()[0]["memory"] == 60_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert this_machine()[0]["memory"] > 90_000
 
 
 def test_this_machine_has_a_core_and_memory():
