@@ -32,17 +32,23 @@ The same command again goes on where it stopped. Exit codes: 0 done, 3 done but 
 def _read_job_file(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
     """Let the file's keys stand in for options that the command line leaves out."""
     if path is not None:
-        ctx.default_map = {**(ctx.default_map or {}), **options_in(path)}
+        ctx.default_map = {**(ctx.default_map or {}), **options_in(path, ctx)}
 
 
-def options_in(job_file: str) -> dict[str, Any]:
+def options_in(job_file: str, ctx: click.Context) -> dict[str, Any]:
     """The options of `escnet annotate` that a job file sets, by their Python names."""
     from pipeline.annotation.job_files import read_job_file
 
-    options = [option for option in annotate.params if option.name != "job"]
-    names = [option.name for option in options if option.name]
-    flags = [option.name for option in options if isinstance(option, click.Option) and option.is_flag]
-    return read_job_file(job_file, names, flags)
+    options = {option.name: option for option in annotate.params if option.name and option.name != "job"}
+    flags = [name for name, option in options.items() if isinstance(option, click.Option) and option.is_flag]
+
+    def check(name: str, value: Any) -> None:
+        try:
+            options[name].process_value(ctx, value)
+        except click.BadParameter as error:
+            raise ValueError(error.message) from error
+
+    return read_job_file(job_file, options, flags, check)
 
 
 @click.command(short_help="Label every picture of each SOURCE into one Parquet dataset.", epilog=EPILOG)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def _job_file(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
     if path is not None:
-        ctx.default_map = {name: value for name, value in options_in(path).items() if name != "address"}
+        ctx.default_map = {name: value for name, value in options_in(path, ctx).items() if name != "address"}
 
 
 class _Submit(click.Command):

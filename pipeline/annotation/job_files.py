@@ -1,6 +1,6 @@
 """What the user asked for: options of the command line, and job files that hold them in YAML."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,9 @@ def make_request(options: dict[str, Any]) -> JobRequest:
     return request
 
 
-def read_job_file(path: str, known: Iterable[str], flags: Iterable[str]) -> dict[str, Any]:
+def read_job_file(
+    path: str, known: Iterable[str], flags: Iterable[str], check: Callable[[str, Any], None] = lambda *_: None
+) -> dict[str, Any]:
     """The options that a job file sets, by their Python names, with the values that a command line would give.
 
     Keys are option names without the leading dashes; `-` and `_` are the same. Numbers come as the text that stands in
@@ -43,9 +45,10 @@ def read_job_file(path: str, known: Iterable[str], flags: Iterable[str]) -> dict
         path: the job file.
         known: Python names of all options.
         flags: those of them that take true or false.
+        check: called with the name and the value of each; raises a ValueError that says what is wrong.
 
     Raises:
-        InputError: not readable, not a YAML mapping, an unknown key, or a value of a kind that its option never takes.
+        InputError: not readable, not a YAML mapping, an unknown key, or a value that its option does not take.
     """
     names, file = set(known), _JobFile(path, _text_of(path), frozenset(flags))
     options: dict[str, Any] = {}
@@ -53,11 +56,16 @@ def read_job_file(path: str, known: Iterable[str], flags: Iterable[str]) -> dict
         name = str(key).replace("-", "_")
         name = _ALSO_CALLED.get(name, name)
         if name not in names:
-            raise InputError(f"{path}: unknown option {key!r}{did_you_mean(name, names)}; options are those of --help")
+            hint = did_you_mean(name, names)
+            raise InputError(f"{file.place(key)}: unknown option {key!r}{hint}; options are those of --help")
         if name in options:
-            raise InputError(f"{path}: {key!r} stands twice; keep one")
+            raise InputError(f"{file.place(key)}: {key!r} stands twice; keep one")
         if value is not None:
             options[name] = file.option(name, key, value)
+            try:
+                check(name, options[name])
+            except ValueError as error:
+                raise InputError(f"{file.place(key)}: {key}: {error}") from error
     return options
 
 
@@ -95,10 +103,14 @@ class _JobFile:
             raise self._unfit(value, "text (in quotes) or a number", *where)
         return written or str(value)
 
+    def place(self, *where: str | int) -> str:
+        """The file, and the line if it is known."""
+        line = locate(self.text, where).line
+        return f"{self.path}, line {line}" if line else self.path
+
     def _unfit(self, value: Any, expected: str, *where: str | int) -> InputError:
-        place = locate(self.text, where)
-        line = f", line {place.line}" if place.line else ""
-        return InputError(f"{self.path}{line}: {where[0]}: found {describe(value, place.written)}, expected {expected}")
+        found = describe(value, locate(self.text, where).written)
+        return InputError(f"{self.place(*where)}: {where[0]}: found {found}, expected {expected}")
 
 
 def _text_of(path: str) -> str:
@@ -119,5 +131,10 @@ def _mapping(path: str, text: str) -> dict:
     if not isinstance(found, dict):
         raise InputError(
             f"{path}: found {describe(found)}, expected `option: value` lines such as `model: my.safetensors`"
+        )
+    if "classes" in found:
+        raise InputError(
+            f"{path}: looks like a vocabulary, for it has `classes`; give it as --vocabulary, and as job file one with "
+            "`option: value` lines"
         )
     return found

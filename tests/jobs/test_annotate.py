@@ -124,11 +124,12 @@ def test_an_unexpected_error_is_one_line_unless_debugging(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("shard-size: 2.7", "Invalid value for '--shard-size'"),
+        ("shard-size: 2.7", "job.yaml, line 4: shard-size: '2.7' is not a valid"),
         ("limit: true", "job.yaml"),
+        ("shard-size: 0", "job.yaml, line 4: shard-size: 0 is not in the range x>=1"),
         ("model: [escnet-nano]", "job.yaml"),
         ("allow-random-weights: maybe", "job.yaml"),
-        ("endpoint-url: 127.0.0.1:9000", "--endpoint-url"),
+        ("endpoint-url: 127.0.0.1:9000", "job.yaml, line 4: endpoint-url: '127"),
     ],
 )
 def test_a_wrong_value_in_a_job_file_is_one_clear_line(folder, monkeypatch, capsys, line, said):

@@ -53,7 +53,11 @@ def test_click_refuses_a_number_of_the_wrong_kind(tmp_path, line):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("shard-sise: 4", r"unknown option 'shard-sise'; did you mean 'shard_size'"),
+        ("model: a\nshard-sise: 4", r"line 2: unknown option 'shard-sise'; did you mean 'shard_size'"),
+        (
+            "name: street\nclasses: [car]",
+            r"job\.yaml: looks like a vocabulary, for it has `classes`; give it as --vocab",
+        ),
         ("- photos", r"found a list, expected `option: value` lines"),
         ("", r"found nothing, expected"),
         ("model: a\nmodel: b", r"job\.yaml, line 2: key 'model' stands twice"),
