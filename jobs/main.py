@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError, one_line
+from schemas.errors import EXIT_INTERRUPTED, EXIT_OTHER, EscnetError, StoppedError, one_line
 from schemas.spelling import did_you_mean
 
 COMMANDS = (
@@ -67,7 +67,7 @@ def main() -> None:
     except EscnetError as error:
         if debug:
             raise
-        click.echo(f"Error: {error}", err=True)
+        click.echo(str(error) if isinstance(error, StoppedError) else f"Error: {error}", err=True)
         sys.exit(error.exit_code)
     except Exception as error:
         if debug:

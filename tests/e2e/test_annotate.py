@@ -241,7 +241,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_goes_on(held_job, tmp_pat
     arguments, server = held_job
     code, said = stop(held_job, tmp_path / "out", signal.SIGINT)
     assert code == 130, said
-    assert re.search(STOPPED, said)
+    assert re.search(f"^{STOPPED}", said, re.MULTILINE)
     assert "Traceback" not in said
     server.let_go()
     assert "Done: 6 of 6 pictures are labelled" in annotate(*arguments).stdout

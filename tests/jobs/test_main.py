@@ -4,7 +4,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from jobs.main import COMMANDS, cli
+from jobs.main import COMMANDS, cli, main
+from schemas.errors import JobFailedError, StoppedError
 
 
 def groups():
@@ -34,6 +35,20 @@ def test_help_is_plain_text_that_says_how_to_use_a_command(words):
     text = CliRunner().invoke(cli, [*words, "--help"], terminal_width=80).output
     assert text.startswith(f"Usage: cli {' '.join(words)}")
     assert [line for line in text.splitlines() if not line.isprintable()] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [(StoppedError, 130, "stopped; 1 of 2\n"), (JobFailedError, 1, "Error: stopped; 1 of 2\n")],
+)
+def test_ctrl_c_is_told_as_no_error(monkeypatch, capsys, error, code, said):
+    def stop(*_, **__):
+        raise error("stopped; 1 of 2")
+
+    monkeypatch.setattr(cli, "main", stop)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert (end.value.code, capsys.readouterr().err) == (code, said)
 
 
 def test_a_command_that_is_none_is_refused_with_the_nearest_one():
