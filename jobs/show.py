@@ -50,7 +50,7 @@ def show(
 
     IMAGE_ID is what the column `image_id` says: by default the picture's path below the source. The picture is fetched
     again from where it lay; if it is gone, its labels are drawn alone. Ignored pixels are black. Sides of more than
-    2048 pixels are made smaller.
+    2048 pixels are made smaller. Of a picture that a person corrected it is that mask; the legend says who and when.
     """
     from pathlib import PurePosixPath
 
@@ -58,13 +58,17 @@ def show(
     from pipeline.storage import StorageOptions
     from schemas.errors import one_line
     from schemas.manifest import public_uri
+    from schemas.quantities import time_text
 
     options = StorageOptions(endpoint_url, profile)
     file = file or f"{PurePosixPath(image_id).name or 'picture'}.png"
     drawn = draw(output, image_id, file, view=view, opacity=opacity, replace=overwrite, storage=options)
     row = drawn.row
-    confidence = "no pixel labelled" if row.confidence_mean is None else f"confidence {row.confidence_mean:.3f}"
+    if drawn.correction is not None:
+        sure = f"corrected by {drawn.correction.author} on {time_text(drawn.correction.time)}"
+    else:
+        sure = "no pixel labelled" if row.confidence_mean is None else f"confidence {row.confidence_mean:.3f}"
     size = f"{row.width} x {row.height}"
-    click.echo(one_line(f"{public_uri(file)}: {image_id}, {size}, {confidence}, {row.ignored_fraction:.1%} ignored"))
+    click.echo(one_line(f"{public_uri(file)}: {image_id}, {size}, {sure}, {row.ignored_fraction:.1%} ignored"))
     if drawn.missing is not None:
         click.echo(one_line(f"  labels alone: {drawn.missing}"))

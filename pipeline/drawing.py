@@ -42,25 +42,28 @@ def blend(pixels: np.ndarray, painted: np.ndarray, opacity: float) -> np.ndarray
     return np.rint(mixed, out=mixed).astype(np.uint8)
 
 
-def legend(classes: Sequence[Mapping[str, Any]], colors: Mapping[int, Color]) -> Image.Image:
+def legend(classes: Sequence[Mapping[str, Any]], colors: Mapping[int, Color], notes: Sequence[str] = ()) -> Image.Image:
     """A white strip with colour, name and share of each class, the largest first, and of what is ignored.
 
     Args:
         classes: of a label row; those with less than 0.2 % of the picture are left out.
+        notes: lines below these.
     """
     named = [(each["name"], each["fraction"], colors[each["class_id"]]) for each in classes]
     named.sort(key=lambda each: -each[1])
     named.append(("ignored", 1 - sum(each["fraction"] for each in classes), IGNORED))
     named = [each for each in named if each[1] >= _SMALLEST_NAMED]
     lines = [lettered(f"{name} {fraction:.1%}", _FONT_PX) for name, fraction, _ in named]
+    lines += [lettered(note, _FONT_PX) for note in notes]
     text_left = _MARGIN_PX + _SWATCH_PX + 8
     width = text_left + _MARGIN_PX + int(max((font.getlength(line) for line, font in lines), default=0))
     strip = Image.new("RGB", (width, _LINE_PX * len(lines) + _MARGIN_PX), "white")
     pen = ImageDraw.Draw(strip)
-    for k, ((_, _, color), (line, font)) in enumerate(zip(named, lines, strict=True)):
+    for k, (line, font) in enumerate(lines):
         top = _MARGIN_PX // 2 + 2 + _LINE_PX * k
-        box = (_MARGIN_PX, top, _MARGIN_PX + _SWATCH_PX, top + _SWATCH_PX)
-        pen.rectangle(box, fill=color, outline="black")
+        if k < len(named):
+            box = (_MARGIN_PX, top, _MARGIN_PX + _SWATCH_PX, top + _SWATCH_PX)
+            pen.rectangle(box, fill=named[k][2], outline="black")
         pen.text((text_left, top + _SWATCH_PX / 2), line, fill="black", font=font, anchor="lm")
     return strip
 

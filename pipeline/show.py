@@ -14,9 +14,11 @@ from pipeline.output.plan import find_row
 from pipeline.picture.again import fetch_again
 from pipeline.picture.mask_file import read_mask
 from pipeline.storage import StorageOptions
-from schemas.errors import InputError, OutputError, PictureError
+from schemas.errors import InputError, OutputError, PictureError, printable
 from schemas.labels import LABELLED, LabelRow
 from schemas.manifest import ManifestRow
+from schemas.overrides import Override
+from schemas.quantities import time_text
 
 LONGEST_SIDE = 2048  # of a drawn picture; larger ones are made smaller
 
@@ -25,9 +27,15 @@ View = Literal["side-by-side", "blend", "labels"]
 
 @dataclass(frozen=True)
 class Drawing:
-    """What was drawn. `missing` says why the picture itself is not in it; None if it is."""
+    """What was drawn.
+
+    Args:
+        correction: the person's mask that is in it; None if it is the model's.
+        missing: why the picture itself is not in it; None if it is.
+    """
 
     row: LabelRow
+    correction: Override | None
     missing: str | None
 
 
@@ -55,6 +63,7 @@ def show(
         refuse_taken(file, storage)
     labels = open_labelled(output, storage)
     planned, row = _find(labels, image_id)
+    correction = labels.overrides.get(row.vocabulary, row.image_id)
     colors = {each.id: each.color for each in labels.vocabularies[row.vocabulary].classes}
     painted, missing = paint(_mask(labels, row), colors), None
     panels = [painted]
@@ -65,11 +74,17 @@ def show(
             panels = [both] if view == "blend" else [pixels, painted, both]
         except PictureError as error:
             missing = error.message
-    drawn = side_by_side([*map(_shrunk, panels), legend(row.classes or [], colors)])
     buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
+    names = legend(row.classes or [], colors, _notes(correction))
+    side_by_side([*map(_shrunk, panels), names]).save(buffer, "PNG")
     write_data(buffer.getvalue(), file, storage, replace=replace)
-    return Drawing(row, missing)
+    return Drawing(row, correction, missing)
+
+
+def _notes(correction: Override | None) -> list[str]:
+    if correction is None:
+        return []
+    return [f"corrected by {printable(correction.author)}", time_text(correction.time)]
 
 
 def _mask(labels: LabelledOutput, row: LabelRow) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,14 @@ _PIXELS_AT_ONCE = 2**25
 _BECOMES = 3  # other classes named for each
 
 
+class Differing(NamedTuple):
+    """How far a picture agrees in both, in [0, 1], and in which of the two a person corrected it."""
+
+    image_id: str
+    agreement: float
+    corrected: tuple[str, ...]
+
+
 @dataclass
 class Comparison:
     """What a comparison found.
@@ -38,9 +46,10 @@ class Comparison:
         n_only_first, n_only_second: pictures that the other one does not have.
         n_failed_first, n_failed_second, n_failed_both: pictures of both without labels in the first, second, both.
         n_other_size: pictures of another size in each.
+        n_corrected_first, n_corrected_second: pictures compared of which it is a person's mask.
         pairs: pixels by pair of numbers of names.
         names: of classes, by number; 0 is ignored.
-        worst: image ids and agreements of the pictures that differ most, the worst first.
+        worst: the pictures that differ most, the worst first.
     """
 
     first: str
@@ -53,8 +62,10 @@ class Comparison:
     n_failed_second: int = 0
     n_failed_both: int = 0
     n_other_size: int = 0
+    n_corrected_first: int = 0
+    n_corrected_second: int = 0
     pairs: Pairs = field(default_factory=Counter)
-    worst: list[tuple[str, float]] = field(default_factory=list)
+    worst: list[Differing] = field(default_factory=list)
 
     @property
     def n_pixels(self) -> int:
@@ -96,7 +107,7 @@ class Comparison:
             "ignored_first": self.ignored(0),
             "ignored_second": self.ignored(1),
             "per_class": [asdict(each) for each in classes],
-            "worst": [{"image_id": image_id, "agreement": value} for image_id, value in self.worst],
+            "worst": [each._asdict() for each in self.worst],
         }
 
 
@@ -140,6 +151,10 @@ class _Side:
         self._held.move_to_end(number)
         return self._held[number]
 
+    def is_corrected(self, row: LabelRow) -> bool:
+        """Is the row's mask a person's?"""
+        return (row.vocabulary, row.image_id) in self.labels.overrides
+
     def numbers(self, row: LabelRow) -> np.ndarray:
         """(H, W) int32: the number of each pixel's name."""
         try:
@@ -153,7 +168,7 @@ class _Side:
 
 def _compare_all(found: Comparison, a: _Side, b: _Side, places: Places, n_worst: int) -> None:
     budget = PixelBudget(_PIXELS_AT_ONCE)
-    heap: list[tuple[float, str]] = []  # disagreement; the least goes first
+    heap: list[tuple[float, str, tuple[str, ...]]] = []  # disagreement; the least goes first
     n_shared = n_done = 0
 
     def pairs_of(rows: tuple[LabelRow, LabelRow]) -> Pairs:
@@ -166,16 +181,24 @@ def _compare_all(found: Comparison, a: _Side, b: _Side, places: Places, n_worst:
             shared = list(_shared(found, a.shard(number), b, places))
             n_shared += len(shared)
             both = [rows for rows in shared if _is_comparable(found, *rows)]
-            for (row, _), pairs in zip(both, pool.map(pairs_of, both), strict=True):
+            for (row, other), pairs in zip(both, pool.map(pairs_of, both), strict=True):
                 found.pairs.update(pairs)
-                heapq.heappush(heap, (1.0 - agreement(pairs), row.image_id))
+                corrected = _corrected(found, a.is_corrected(row), b.is_corrected(other))
+                heapq.heappush(heap, (1.0 - agreement(pairs), row.image_id, corrected))
                 if len(heap) > n_worst:
                     heapq.heappop(heap)
             found.n_compared += len(both)
             n_done += refs[number].n_rows
             progress.update(n_done, 0, is_loading=False)
     found.n_only_second = sum(ref.n_rows for ref in b.labels.done) - n_shared
-    found.worst = [(image_id, 1.0 - differing) for differing, image_id in sorted(heap, key=lambda x: (-x[0], x[1]))]
+    worst = sorted(heap, key=lambda each: (-each[0], each[1]))
+    found.worst = [Differing(image_id, 1.0 - differing, corrected) for differing, image_id, corrected in worst]
+
+
+def _corrected(found: Comparison, in_first: bool, in_second: bool) -> tuple[str, ...]:
+    found.n_corrected_first += in_first
+    found.n_corrected_second += in_second
+    return tuple(name for name, is_there in (("first", in_first), ("second", in_second)) if is_there)
 
 
 def _shared(found: Comparison, rows: list[LabelRow], b: _Side, places: Places) -> Iterator[tuple[LabelRow, LabelRow]]:

@@ -1,6 +1,6 @@
 """What a comparison says on a terminal."""
 
-from pipeline.comparison import Comparison
+from pipeline.comparison import Comparison, Differing
 from pipeline.comparison.counts import ClassAgreement
 from schemas.errors import one_line
 from schemas.quantities import share_text
@@ -34,13 +34,20 @@ def comparison_lines(found: Comparison) -> list[str]:
     said = [f"{getattr(found, name):,} {text}" for name, text in _COUNTS if getattr(found, name)]
     if said:
         lines.append(f"  left out         {', '.join(said)}")
+    if found.n_corrected_first or found.n_corrected_second:
+        counts = f"{found.n_corrected_first:,} in the first, {found.n_corrected_second:,} in the second"
+        lines.append(f"  corrected        {counts}, by people")
     lines += _class_lines([each for each in classes if each.iou < 1][:_SHOWN], found.n_pixels)
-    if differ := [each for each in found.worst[:_SHOWN] if each[1] < 1]:
+    if differ := [each for each in found.worst[:_SHOWN] if each.agreement < 1]:
         lines += ["", "Pictures that differ most, by agreement:"]
-        lines += [f"  {value:.3f}  {image_id}" for image_id, value in differ]
+        lines += [f"  {each.agreement:.3f}  {each.image_id}{_corrected(each)}" for each in differ]
     elif found.pixel_agreement == 1:
         lines.append("No pixel differs.")
     return list(map(one_line, lines))
+
+
+def _corrected(picture: Differing) -> str:
+    return f", corrected in the {' and the '.join(picture.corrected)}" if picture.corrected else ""
 
 
 def _class_lines(classes: list[ClassAgreement], n_pixels: int) -> list[str]:

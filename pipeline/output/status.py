@@ -12,6 +12,7 @@ from pipeline.output import absolute_uri, storing
 from pipeline.output.files import OutputFile, existing_job, files_below
 from pipeline.output.footers import each_totals
 from pipeline.output.label_files import merge_totals
+from pipeline.output.overrides import Overrides
 from pipeline.output.plan import read_plan
 from pipeline.output.run_log import last_run
 from pipeline.storage import StorageOptions, join
@@ -21,7 +22,7 @@ from schemas.job import JobRecord
 from schemas.labels import FAILED, LABELLED, ShardTotals
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import public_uri
-from schemas.quantities import duration_text
+from schemas.quantities import counted, duration_text
 
 RATE_WINDOW_S = 600.0  # of the last activity, whenever that was
 
@@ -43,6 +44,7 @@ class StatusReport:
         unread: names of label files without a readable footer.
         n_foreign: label files that no shard of the plan has.
         pictures_per_s: pace of the last `RATE_WINDOW_S` seconds of activity; None if fewer than two files tell.
+        n_corrected: pictures of which a person's mask is in `overrides/`.
         last_published: when the newest label file was written, in seconds since 1970; None if there is none.
         last_run: the summary of the newest run, as far as it is written; None if there is none.
     """
@@ -57,6 +59,7 @@ class StatusReport:
     totals: ShardTotals = field(default_factory=ShardTotals)
     unread: list[str] = field(default_factory=list)
     n_foreign: int = 0
+    n_corrected: int = 0
     pictures_per_s: float | None = None
     last_published: float | None = None
     last_run: dict[str, Any] | None = None
@@ -96,12 +99,13 @@ class StatusReport:
             "last_published": None if self.last_published is None else _iso(self.last_published),
             "unread": self.unread,
             "n_foreign": self.n_foreign,
+            "n_corrected": self.n_corrected,
             "last_run": self.last_run,
         }
 
 
 def status(output: str, storage: StorageOptions | None = None) -> StatusReport:
-    """Count what an output holds so far; reads plan, listing and footers, and no rows.
+    """Count what an output holds so far; reads plan, listing and footers, no label rows, and of corrections the names.
 
     Raises:
         OutputError: there is no output, its plan is damaged, or storage fails.
@@ -128,19 +132,20 @@ def _count(job: JobRecord, output: str, storage: StorageOptions) -> StatusReport
             n_foreign += 1
     unread: list[str] = []
     totals = merge_totals(totals for _, totals in each_totals(done, output, storage, unread))
-    counted = [done[each] for each in sorted(done.keys() - set(unread))]
+    readable = [done[each] for each in sorted(done.keys() - set(unread))]
     return StatusReport(
         output=public_uri(output),
         model=job.model.name,
         n_pictures=job.manifest.n_rows,
-        n_pictures_done=sum(n_rows[file.name.removesuffix(".parquet")] for file in counted),
+        n_pictures_done=sum(n_rows[file.name.removesuffix(".parquet")] for file in readable),
         n_shards=job.manifest.n_shards,
-        n_shards_done=len(counted),
+        n_shards_done=len(readable),
         totals=totals,
         unread=[f"{LABELS_FOLDER}/{shard_id}.parquet" for shard_id in unread],
         n_foreign=n_foreign,
-        pictures_per_s=_pace((f.modified, n_rows[f.name.removesuffix(".parquet")]) for f in counted),
-        last_published=max((file.modified for file in counted if file.modified is not None), default=None),
+        n_corrected=len(Overrides(output, storage)),
+        pictures_per_s=_pace((f.modified, n_rows[f.name.removesuffix(".parquet")]) for f in readable),
+        last_published=max((file.modified for file in readable if file.modified is not None), default=None),
     )
 
 
@@ -171,6 +176,8 @@ def status_lines(report: StatusReport, now: float | None = None) -> list[str]:
     if n_failed:
         lines.append(f"  by stage:  {_counts(report.failed_by(0))}")
         lines.append(f"  by kind:   {_counts(report.failed_by(1))}")
+    if report.n_corrected:
+        lines.append(f"  corrected: {counted(report.n_corrected, 'picture')}, by people")
     lines += _time_lines(report, time.time() if now is None else now)
     lines += _run_lines(report)
     if report.unread:

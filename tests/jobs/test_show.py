@@ -2,10 +2,13 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 from jobs.main import main
-from tests.pipeline.report.output import write_pictures
+from pipeline.output.overrides import write_overrides
+from tests.pipeline.labelled_output import STORAGE, override
+from tests.pipeline.report.output import WORDS, write_pictures
 
 
 @pytest.fixture
@@ -28,6 +31,14 @@ def test_the_drawing_has_the_name_of_the_picture(folder, monkeypatch, capsys):
     code, out, err = run(monkeypatch, capsys, "out", "a.png")
     assert (code, out, err) == (0, "a.png.png: a.png, 32 x 24, confidence 0.800, 50.0% ignored\n", "")
     assert (folder / "a.png.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_that_a_person_corrected_says_so(folder, monkeypatch, capsys):
+    sky = override("a.png", np.full((24, 32), 9, np.uint8), WORDS)
+    write_overrides([sky], str(folder / "out"), STORAGE)
+    code, out, _ = run(monkeypatch, capsys, "out", "a.png")
+    said = "a.png.png: a.png, 32 x 24, corrected by ada on 2026-05-01 12:00:00 UTC, 0.0% ignored\n"
+    assert (code, out) == (0, said)
 
 
 @pytest.mark.usefixtures("folder")

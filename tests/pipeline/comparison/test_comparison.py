@@ -45,6 +45,7 @@ def test_counts_are_of_the_pictures_that_both_have_labelled(outputs):
     assert {key: value for key, value in found.items() if key.startswith("n_")} == {
         "n_compared": 2, "n_pixels": 8, "n_only_first": 1, "n_only_second": 2, "n_failed_first": 1,
         "n_failed_second": 1, "n_failed_both": 1, "n_other_size": 1,
+        "n_corrected_first": 0, "n_corrected_second": 0,
     }  # fmt: skip
 
 
@@ -63,8 +64,8 @@ def test_classes_are_the_same_by_name(outputs):
 
 
 def test_the_worst_pictures_come_first(outputs):
-    assert compare(*outputs).worst == [("b", 0.5), ("a", 1.0)]
-    assert compare(*outputs, n_worst=1).worst == [("b", 0.5)]
+    assert compare(*outputs).worst == [("b", 0.5, ()), ("a", 1.0, ())]
+    assert compare(*outputs, n_worst=1).worst == [("b", 0.5, ())]
     assert compare(*outputs, n_worst=0).worst == []
 
 

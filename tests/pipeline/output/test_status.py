@@ -65,7 +65,7 @@ def test_a_job_at_work_is_counted_from_its_footers(tmp_path):
         "by_stage": {"fetch": 2, "decode": 1}, "by_kind": {"not_found": 2, "truncated": 1},
         "by_stage_and_kind": {"decode/truncated": 1, "fetch/not_found": 2},
         "pictures_per_s": 0.04, "seconds_left": 25.0, "last_published": "2027-01-15T08:00:00Z",
-        "unread": [], "n_foreign": 0, "last_run": None,
+        "unread": [], "n_foreign": 0, "n_corrected": 0, "last_run": None,
     }  # fmt: skip
 
 
