@@ -26,6 +26,13 @@ Examples:
 )
 @click.option("--author", metavar="NAME", help="Who corrected them. [default: who runs the command]")
 @click.option("--vocabulary", metavar="NAME", help="Which one, where OUTPUT has labels of several vocabularies.")
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="That of the export, if it was given there: what it ignored is no correction.",
+)
 @click.option("--revert", is_flag=True, help="Store masks as well that show a picture as it was before a correction.")
 @storage
 def merge(
@@ -33,6 +40,7 @@ def merge(
     corrections: str,
     author: str | None,
     vocabulary: str | None,
+    min_confidence: float,
     revert: bool,
     endpoint_url: str | None,
     profile: str | None,
@@ -54,6 +62,7 @@ def merge(
         corrections,
         author=author or getpass.getuser(),
         vocabulary=vocabulary,
+        min_confidence=min_confidence,
         revert=revert,
         storage=StorageOptions(endpoint_url, profile),
     )

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.corrections.readers import Corrections, open_corrections
 from pipeline.export.names import Names
 from pipeline.output.labelled import LabelledOutput, open_one_vocabulary
-from pipeline.output.masks import MASK_COLUMNS, mask_of
+from pipeline.output.masks import mask_columns, mask_of
 from pipeline.output.overrides import mask_classes, write_overrides
 from pipeline.picture.decide import mask_dtype
 from pipeline.picture.encode import encode_mask
@@ -61,6 +61,7 @@ def merge_corrections(
     *,
     author: str,
     vocabulary: str | None = None,
+    min_confidence: float = 0.0,
     revert: bool = False,
     storage: StorageOptions | None = None,
 ) -> MergeReport:
@@ -71,6 +72,7 @@ def merge_corrections(
         corrections: see `pipeline.corrections.readers.open_corrections`.
         author: who corrected them.
         vocabulary: name of one of the output's; may be left out if it has one.
+        min_confidence: the one that the masks were exported with.
         revert: store masks as well that show their picture as it was before a correction, and so undo that one.
 
     Raises:
@@ -80,12 +82,10 @@ def merge_corrections(
     labels = open_one_vocabulary(output, storage, vocabulary)
     found = open_corrections(corrections, labels.vocabulary, storage)
     now = datetime.now(UTC)
-    names = Names(lambda: (row.image_id for row in labels.stream((), as_made=True)))
-    _refuse_unknown(found, labels, names)
     overrides: list[Override] = []
     stored, passed_over = [], []
-    for made, mask in _differing(found, labels, names):
-        if not revert and _was_before(mask, made, labels):
+    for made, mask in _differing(found, labels, min_confidence):
+        if not revert and _was_before(mask, made, labels, min_confidence):
             passed_over.append(_change(made, labels))
         else:
             stored.append(_change(made, labels))
@@ -99,7 +99,9 @@ def _key(image_id: str, found: Corrections, names: Names) -> str | None:
     return next((key for key in (image_id, names[image_id]) if key in found.keys), None)
 
 
-def _refuse_unknown(found: Corrections, labels: LabelledOutput, names: Names) -> None:
+def _names(found: Corrections, labels: LabelledOutput) -> Names:
+    """The names that exports give pictures; a mask of none of them is refused."""
+    names = Names(lambda: (row.image_id for row in labels.stream((), as_made=True)))
     unknown = set(found.keys)
     for row in labels.stream((), as_made=True):
         unknown.discard(_key(row.image_id, found, names) or "")
@@ -108,13 +110,17 @@ def _refuse_unknown(found: Corrections, labels: LabelledOutput, names: Names) ->
             f"{found.name}: masks of {few(list(map(repr, sorted(unknown))))} belong to no picture of {labels.name}; "
             "expected its image ids, or the names that `escnet export` gave; take them out"
         )
+    return names
 
 
-def _differing(found: Corrections, labels: LabelledOutput, names: Names) -> Iterator[tuple[LabelRow, np.ndarray]]:
+def _differing(
+    found: Corrections, labels: LabelledOutput, min_confidence: float
+) -> Iterator[tuple[LabelRow, np.ndarray]]:
     """The masks that differ from the labels as they stand, each behind its row as the model made it."""
+    names = _names(found, labels)
     with Progress(len(found.keys)) as progress:
         n_done = 0
-        for made in labels.stream(MASK_COLUMNS, as_made=True):
+        for made in labels.stream(mask_columns(min_confidence), as_made=True):
             key = _key(made.image_id, found, names)
             if key is None:
                 continue
@@ -126,22 +132,26 @@ def _differing(found: Corrections, labels: LabelledOutput, names: Names) -> Iter
                     f"is {row.width} x {row.height}; correct it at that size"
                 )
             mask = mask.astype(mask_dtype(labels.vocabulary))
-            if not _shows(mask, row, labels):
+            if not _shows(mask, row, labels, min_confidence):
                 yield made, mask
             n_done += 1
             progress.update(n_done, 0, is_loading=False)
 
 
-def _was_before(mask: np.ndarray, made: LabelRow, labels: LabelledOutput) -> bool:
+def _was_before(mask: np.ndarray, made: LabelRow, labels: LabelledOutput, min_confidence: float) -> bool:
     """Is the mask one that the picture had before its latest correction, the model's or a person's?"""
     if (made.vocabulary, made.image_id) not in labels.overrides:
         return False
     earlier = labels.overrides.earlier(made.vocabulary, made.image_id)
-    return any(_shows(mask, row, labels) for row in chain([made], (corrected(made, each) for each in earlier)))
+    rows = chain([made], (corrected(made, each) for each in earlier))
+    return any(_shows(mask, row, labels, min_confidence) for row in rows)
 
 
-def _shows(mask: np.ndarray, row: LabelRow, labels: LabelledOutput) -> bool:
-    return row.status == LABELLED and np.array_equal(mask_of(row, labels), mask)
+def _shows(mask: np.ndarray, row: LabelRow, labels: LabelledOutput, min_confidence: float) -> bool:
+    """Is it the row's mask, as it is or as an export with that threshold has it?"""
+    return row.status == LABELLED and any(
+        np.array_equal(mask_of(row, labels, each), mask) for each in {0.0, min_confidence}
+    )
 
 
 def _change(row: LabelRow, labels: LabelledOutput) -> Change:

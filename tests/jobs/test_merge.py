@@ -44,6 +44,12 @@ def test_what_differs_is_stored_once_with_its_author(monkeypatch, capsys):
     assert run(monkeypatch, capsys, "out", "--corrections", "masks")[1].splitlines() == said
 
 
+def test_what_an_export_ignored_is_no_correction(folder, monkeypatch, capsys):
+    save_mask(folder / "sure" / "a.png", np.full((1, 4), 255, np.uint8))
+    lines = run(monkeypatch, capsys, "out", "--corrections", "sure", "--min-confidence", "0.9")[1].splitlines()
+    assert lines == ["1 corrected mask read, 0 of them differ from the labels"]
+
+
 def test_a_mask_from_before_a_correction_is_passed_over_unless_asked_for(folder, monkeypatch, capsys):
     save_mask(folder / "before" / "a.png", np.array([[0, 0, 1, 1]], np.uint8))
     run(monkeypatch, capsys, "out", "--corrections", "masks", "--author", "ada")
@@ -67,6 +73,7 @@ def test_a_mask_from_before_a_correction_is_passed_over_unless_asked_for(folder,
         (["out"], "Missing option '--corrections'"),
         (["out", "--corrections", "gone"], "gone: not found, expected a folder of PNG masks"),
         (["out", "--corrections", "large"], "the mask of 'a.jpg' is 9 x 9, but the picture is 4 x 1"),
+        (["out", "--corrections", "masks", "--min-confidence", "2"], "Invalid value for '--min-confidence'"),
         (["gone", "--corrections", "masks"], "gone: found no job.json"),
     ],
 )

@@ -91,6 +91,20 @@ def test_an_export_from_before_a_correction_changes_nothing_in_any_format(shared
     assert (report.stored, report.passed_over, report.files) == ((), (shared.change("1.jpg"),), ())
 
 
+def test_what_the_threshold_of_an_export_ignored_is_no_correction(tmp_path):
+    unsure = Answer(mask(LAND).astype(np.int32), level=100)
+    write_output(str(tmp_path / "out"), {"words": dict.fromkeys(NAMES, unsure)}, [WORDS])
+    shared = Shared(tmp_path)
+    export_labels(shared.uri, str(tmp_path / "bob"), "png", min_confidence=0.5)
+    shared.correct("bob", "2.jpg", mask(SKY))
+    shared.correct("ada", "1.jpg", mask(LAND, WATER))
+    shared.merge("ada")
+    report = shared.merge("bob", min_confidence=0.5)
+    assert (report.stored, report.passed_over) == ((Change("2.jpg", None, None),), (shared.change("1.jpg"),))
+    shared.export("eve")
+    assert shared.merge("eve", min_confidence=0.5).stored == ()  # nor are masks that it did not touch
+
+
 def test_an_earlier_correction_does_not_come_back_either_whoever_made_it(shared):
     for k, class_id in enumerate((WATER, SKY, WATER, SKY)):  # the mask that stands was there before as well
         correction = override("1.jpg", mask(LAND, class_id), WORDS, NOON + timedelta(seconds=k))
