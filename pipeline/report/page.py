@@ -102,7 +102,9 @@ def _json_in_html(data: Any) -> Markup:
 def _lead(labels: LabelledOutput, found: Survey) -> str:
     *others, last = found.words
     words = f"vocabularies {', '.join(others)} and {last}" if others else f"vocabulary {last}"
-    return f"{counted(found.totals.labelled, 'picture')}, labelled with the {words} by {labels.job.model.name}."
+    labelled, planned = found.totals.labelled, labels.job.manifest.n_rows
+    of = f"{labelled:,} of " if labelled < planned else ""
+    return f"{of}{counted(planned, 'picture')}, labelled with the {words} by {labels.job.model.name}."
 
 
 def _classes_note(found: Survey) -> str:

@@ -189,13 +189,16 @@ def test_a_phone_shows_what_matters_without_scrolling_sideways(opened):
     phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     try:
-        width, seen, tabs = opened.execute_script("""
+        width, seen, tabs, below = opened.execute_script("""
+            const row = document.querySelector(".tabs");
             const right = (each) => each.getBoundingClientRect().right;
             return [document.documentElement.scrollWidth, right(document.querySelector(".classes th:nth-child(4)")),
-                    [...document.querySelectorAll(".tabs button")].map((each) => each.offsetTop)];""")
+                    [...document.querySelectorAll(".tabs button")].map((each) => each.offsetTop),
+                    [row.scrollHeight - row.clientHeight, getComputedStyle(row).overflowY]];""")
     finally:
         opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert (width, seen <= 390, len(set(tabs))) == (390, True, 1)
+    assert below == [0, "hidden"]  # or a scroll bar stands beside the tabs
 
 
 def test_a_class_has_a_page_of_its_own(opened, page):

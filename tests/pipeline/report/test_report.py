@@ -109,7 +109,7 @@ def test_a_run_in_which_all_failed_says_nothing_of_classes(tmp_path):
     words = Vocabulary(name="words", classes=["land", "water"])
     write_output(str(tmp_path / "out"), {"words": {"a": Failure(), "b": Failure()}}, [words])
     text, _ = page_of(str(tmp_path / "out"), tmp_path / "r.html")
-    assert "0 pictures, labelled with the vocabulary words by" in text
+    assert "0 of 2 pictures, labelled with the vocabulary words by" in text
     assert "<dt>Ignored</dt><dd>none</dd>" in text
     assert ("2 of 2 pictures failed" in text, "Never found" in text) == (True, False)
 
@@ -119,7 +119,7 @@ def test_several_vocabularies_are_named(tmp_path):
     answers = {each.name: {each.name: Answer(np.zeros((8, 8), np.int32))} for each in words}
     write_output(str(tmp_path / "out"), answers, words)
     text, _ = page_of(str(tmp_path / "out"), tmp_path / "r.html")
-    assert "2 pictures, labelled with the vocabularies coast and city by" in text
+    assert '<p class="lead">2 pictures, labelled with the vocabularies coast and city by' in text
 
 
 def test_names_are_text_wherever_they_stand(output, tmp_path):
