@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -29,6 +30,19 @@ def listing(batches: Iterable[Sequence[ManifestRow]]) -> Iterator[Sequence[Manif
                 last_line = time.monotonic()
                 say(f"{count:,} pictures listed")
             yield batch
+
+
+def bar(total: int, initial: int, unit: str) -> "tqdm[NoReturn]":
+    """A bar towards a total, in a terminal; elsewhere it shows nothing."""
+    return tqdm(
+        total=total,
+        initial=initial,
+        unit=f" {unit}",
+        smoothing=0.1,
+        dynamic_ncols=True,
+        bar_format=BAR,
+        disable=not sys.stderr.isatty(),
+    )
 
 
 def say(text: str) -> None:
@@ -56,15 +70,7 @@ class Progress:
         self._started = self._last_line = time.monotonic()
         self._is_terminal = sys.stderr.isatty()
         self.heard: Callable[[str], None] = lambda _: None  # told of every line that is not about progress
-        self._bar = tqdm(
-            total=total,
-            initial=initial,
-            unit=" pictures",
-            smoothing=0.1,
-            dynamic_ncols=True,
-            bar_format=BAR,
-            disable=not self._is_terminal,
-        )
+        self._bar = bar(total, initial, "pictures")
 
     def __enter__(self) -> "Progress":
         return self

@@ -5,9 +5,7 @@ import sys
 import time
 from types import TracebackType
 
-from tqdm import tqdm
-
-from pipeline.progress import BAR, LINE_EVERY_S, say
+from pipeline.progress import LINE_EVERY_S, bar, say
 from pipeline.training.curves import CSV_FILE, SCORES, Record, read_curves
 from pipeline.training.run_folder import told_step
 from schemas.quantities import duration_text
@@ -37,15 +35,7 @@ class TrainingProgress:
         self._seen_at = 0.0
         self._started = self._last_line = time.monotonic()
         self._is_terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=n_steps,
-            initial=step,
-            unit=" steps",
-            smoothing=0.1,
-            dynamic_ncols=True,
-            bar_format=BAR,
-            disable=not self._is_terminal,
-        )
+        self._bar = bar(n_steps, step, "steps")
 
     def __enter__(self) -> "TrainingProgress":
         return self

@@ -113,7 +113,8 @@ def test_the_threshold_shows_what_would_be_ignored(opened):
 def test_the_threshold_is_said_of_as_many_pictures_as_are_shown(browser, tmp_path):
     write_report(write_pictures(tmp_path), str(tmp_path / "r.html"), n_pictures=6)  # a sixth for each sheet
     browser.get(f"file://{tmp_path}/r.html")
-    until(browser, lambda d: "% of the one random picture is ignored;" in find(d, "#threshold-note").text)
+    said = until(browser, lambda d: find(d, "#threshold-note").text)
+    assert "% of the one random picture is ignored;" in said
 
 
 def test_hover_says_class_and_confidence(opened):
