@@ -24,6 +24,7 @@ from escnet.base_network import Network
 from escnet.checkpoint_header import FORMAT, CheckpointInfo, read_header
 from schemas.errors import ModelError, OutputError
 from schemas.fingerprint import canonical_json
+from schemas.quantities import few
 
 _DTYPE_NAMES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
@@ -163,10 +164,7 @@ def _words(description: Any) -> str:
 
 
 def _first_few(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{what} {', '.join(names[:_MOST_NAMED])}{more}"
+    return f"{what} {few(names, _MOST_NAMED)}" if names else ""
 
 
 def _config_json(config: ModelConfig) -> str:

@@ -8,7 +8,7 @@ from schemas.errors import PASSING_KINDS, one_line
 from schemas.job import LabelOptions
 from schemas.layout import LABELS_FOLDER
 from schemas.manifest import public_uri
-from schemas.quantities import counted
+from schemas.quantities import counted, few
 
 if TYPE_CHECKING:
     from pipeline.annotation.annotate import JobReport
@@ -56,10 +56,8 @@ def start_line(n_rows: int, n_shards: int, n_shards_before: int, options: LabelO
 
 def unknown_words_line(model: str, words: Sequence[str]) -> str:
     """A warning that the model was never trained with these words, in one line."""
-    first = ", ".join(words[:SHOWN_WORDS])
-    more = f" and {len(words) - SHOWN_WORDS} more" if len(words) > SHOWN_WORDS else ""
     never = f"warning: {model} was never trained with {counted(len(words), 'word')} used here"
-    return f"{never} ({first}{more}); what it labels by them means nothing"
+    return f"{never} ({few(words, SHOWN_WORDS)}); what it labels by them means nothing"
 
 
 def _headline(report: "JobReport") -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from schemas.errors import SourceError
+from schemas.quantities import few
 
 _SHOWN_NAMES = 5
 
@@ -76,8 +77,7 @@ def _find(root: Path, candidates: Sequence[str], layout: str, fits: Callable[[Pa
 
 def _contents(folder: Path) -> str:
     names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    more = f" and {len(names) - _SHOWN_NAMES:,} more" if len(names) > _SHOWN_NAMES else ""
-    return ", ".join(names[:_SHOWN_NAMES]) + more or "nothing"
+    return few(names, _SHOWN_NAMES) or "nothing"
 
 
 def below(folders: Sequence[str], path: str) -> list[str]:

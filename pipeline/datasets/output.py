@@ -11,6 +11,7 @@ from pipeline.storage.local_files import is_partial_name, sweep_partial_files
 from pipeline.vocabularies import load_vocabulary
 from schemas.errors import OutputError
 from schemas.layout import LOCK_FILE
+from schemas.quantities import few
 from schemas.vocabulary import Vocabulary
 from schemas.vocabulary_files import vocabulary_yaml
 
@@ -45,8 +46,9 @@ def open_output(output: Path, vocabulary: Vocabulary, splits: Iterable[str]) -> 
     names = {name for name in os.listdir(output) if name not in _INVISIBLE_NAMES and not is_partial_name(name)}
     foreign = sorted(names - _OUR_NAMES) or (sorted(names) if VOCABULARY_FILE not in names else [])
     if foreign:
-        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3:,} more" if len(foreign) > 3 else "")
-        raise OutputError(f"{output}: holds something else ({shown}); choose an empty or new folder for --output")
+        raise OutputError(
+            f"{output}: holds something else ({few(foreign)}); choose an empty or new folder for --output"
+        )
     path = output / VOCABULARY_FILE
     if VOCABULARY_FILE in names:
         there = load_vocabulary(str(path))

@@ -21,6 +21,7 @@ from pipeline.sources.manifest import write_manifest
 from pipeline.storage import StorageOptions, find_info, join, locate, write_new
 from schemas.errors import OutputError
 from schemas.manifest import ManifestRow, public_uri
+from schemas.quantities import few
 from schemas.vocabulary import Vocabulary
 from schemas.vocabulary_files import vocabulary_yaml
 
@@ -151,5 +152,6 @@ def _refuse_taken(output: str, storage: StorageOptions) -> None:
         found = {posixpath.basename(name.rstrip("/")) for name in place.fs.ls(place.path, detail=False)}
     taken = sorted(found - _INVISIBLE_NAMES)
     if taken:
-        shown = ", ".join(taken[:3]) + (f" and {len(taken) - 3:,} more" if len(taken) > 3 else "")
-        raise OutputError(f"{public_uri(output)}: is not empty ({shown}); choose a new or empty folder for --output")
+        raise OutputError(
+            f"{public_uri(output)}: is not empty ({few(taken)}); choose a new or empty folder for --output"
+        )

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.estimate.plan import Estimate
 from schemas.errors import one_line
 from schemas.expectation import Interval
-from schemas.quantities import counted, duration_text, size_text
+from schemas.quantities import counted, duration_text, few, size_text
 
 SHOWN_CLASSES = 6
 
@@ -83,6 +83,5 @@ def _percent(fraction: float) -> str:
 def _classes(shares: dict[str, float]) -> str:
     if not shares:
         return "none: every pixel is ignored"
-    first = ", ".join(f"{name} {_percent(share)}" for name, share in list(shares.items())[:SHOWN_CLASSES])
-    more = f" and {len(shares) - SHOWN_CLASSES} more" if len(shares) > SHOWN_CLASSES else ""
-    return f"{len(shares)} found: {first}{more}"
+    said = [f"{name} {_percent(share)}" for name, share in shares.items()]
+    return f"{len(shares)} found: {few(said, SHOWN_CLASSES)}"

@@ -18,6 +18,7 @@ from pipeline.sources.manifest import read_manifest
 from pipeline.storage import STORAGE_ERRORS, StorageOptions, find_info, locate, storage_error
 from schemas.errors import InputError, PictureError
 from schemas.manifest import IMAGE_SUFFIXES, ManifestRow, public_uri
+from schemas.quantities import few
 from schemas.vocabulary import IGNORE_ID_8_BIT, Vocabulary
 
 _MANIFEST_SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -225,11 +226,9 @@ def read_truth(
 
 
 def _unknown_ids(values: np.ndarray, vocabulary: Vocabulary, ignore_id: int) -> str:
-    found = np.unique(values).tolist()
-    shown = ", ".join(map(str, found[:_IDS_SHOWN]))
-    more = f" and {len(found) - _IDS_SHOWN} more" if len(found) > _IDS_SHOWN else ""
+    shown = few(list(map(str, np.unique(values).tolist())), _IDS_SHOWN)
     ids = [each.id for each in vocabulary.classes]
     return (
-        f"holds {shown}{more} ({values.size:,} pixels), no ids of vocabulary {vocabulary.name!r}; expected its ids, "
+        f"holds {shown} ({values.size:,} pixels), no ids of vocabulary {vocabulary.name!r}; expected its ids, "
         f"between {min(ids)} and {max(ids)}, and {ignore_id} for ignore; convert the mask to these"
     )

@@ -27,6 +27,7 @@ from schemas.job import JobRecord
 from schemas.labels import ShardTotals
 from schemas.layout import JOB_FILE, LABELS_FOLDER, LOCK_FILE, MANIFEST_FOLDER, RUNS_FOLDER, VOCABULARIES_FOLDER
 from schemas.manifest import public_uri
+from schemas.quantities import few
 
 FOOTER_THREADS = 16
 
@@ -116,8 +117,7 @@ def _refuse_foreign(output: str, storage: StorageOptions) -> None:
     names = {posixpath.basename(name.rstrip("/")) for name in place.fs.ls(place.path, detail=False)}
     foreign = sorted(name for name in names - _PLAN_NAMES - _DESKTOP_NAMES - {""} if not is_partial_name(name))
     if foreign:
-        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise OutputError(
-            f"{public_uri(output)}: holds something else ({shown}) and no {JOB_FILE}; "
+            f"{public_uri(output)}: holds something else ({few(foreign)}) and no {JOB_FILE}; "
             "choose an empty or new folder for --output"
         )

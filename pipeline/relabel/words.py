@@ -1,15 +1,14 @@
 """The vocabularies that an output is relabelled with, and whether its evidence is enough for them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.storage import StorageOptions
 from pipeline.vocabularies import at_level, load_vocabulary
 from schemas.errors import VocabularyError
 from schemas.manifest import public_uri
+from schemas.quantities import few
 from schemas.spelling import did_you_mean
 from schemas.vocabulary import Level, Vocabulary
-
-_SHOWN = 3
 
 # By the name that it has in the output: a vocabulary as it was used, and the one that takes its place.
 Changes = dict[str, tuple[Vocabulary, Vocabulary]]
@@ -71,7 +70,7 @@ def _refuse_new_words(used: Vocabulary, new: Vocabulary, output: str) -> None:
         "new": sorted(set(added) - set(gone)),
         "left out": sorted(set(gone) - set(added)),
     }
-    said = [f"{kind}: {_named(names)}" for kind, names in kinds.items() if names]
+    said = [f"{kind}: {few(names)}" for kind, names in kinds.items() if names]
     if sorted(used.templates) != sorted(new.templates):
         said.append("other templates")
     where = public_uri(output)
@@ -88,9 +87,3 @@ def _owners(vocabulary: Vocabulary) -> dict[tuple[str, ...], str]:
     owners = {tuple(sorted(c.prompts)): f"class {c.id} {c.name!r}" for c in vocabulary.classes if c.prompts}
     owners |= {tuple(sorted(d.prompts)): f"distractor {d.prompts[0]!r}" for d in vocabulary.distractors}
     return owners
-
-
-def _named(names: Iterable[str]) -> str:
-    every = list(names)
-    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
-    return ", ".join(every[:_SHOWN]) + more

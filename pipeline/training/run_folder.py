@@ -24,6 +24,7 @@ from schemas import errors
 from schemas.errors import EscnetError, InputError, JobFailedError, OutputError
 from schemas.layout import LOCK_FILE
 from schemas.manifest import public_uri
+from schemas.quantities import few
 
 RUN_FILE = "training.json"
 _STOP_FILE = ".stop"  # left by the driver: stop soon
@@ -99,9 +100,9 @@ def _refuse_foreign(folder: str) -> None:
     names = set(os.listdir(folder))
     foreign = sorted(name for name in names - _OWN if not name.startswith("."))
     if foreign and RUN_FILE not in names:
-        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise OutputError(
-            f"{folder}: holds something else ({shown}) and no {RUN_FILE}; choose a new or empty folder for --output"
+            f"{folder}: holds something else ({few(foreign)}) and no {RUN_FILE}; "
+            "choose a new or empty folder for --output"
         )
 
 
