@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from pipeline.drawing import Color, legend, paint, side_by_side
@@ -24,6 +25,12 @@ def colors_of(dataset: str) -> dict[str, dict[int, Color]]:
     files = sorted(Path(dataset, "vocabularies").glob("*.yaml"))
     vocabularies = [load_vocabulary(str(path), StorageOptions()) for path in files]
     return {words.name: {each.id: each.color for each in words.classes} for words in vocabularies}
+
+
+def label_files(dataset: str) -> list[str]:
+    """By their first picture: names of label files are in no order."""
+    files = map(str, Path(dataset, "labels").glob("*.parquet"))
+    return sorted(files, key=lambda file: pq.read_table(file, columns=["image_id"])["image_id"][0].as_py())
 
 
 def draw(row: dict, colors: dict[int, Color], drawing: Path) -> None:
@@ -54,7 +61,7 @@ def describe(row: dict) -> str:
 def main(dataset: str, folder: str) -> None:
     print(f"{'image_id':<24}{'status':<11}{'confidence':<11}largest classes")
     colors = colors_of(dataset)
-    for batch in ds.dataset(f"{dataset}/labels", format="parquet").to_batches(batch_size=16):
+    for batch in ds.dataset(label_files(dataset)).to_batches(batch_size=16):
         for row in batch.to_pylist():
             print(f"{row['image_id']:<23} {describe(row)}")
             if row["status"] == "labelled":

@@ -44,7 +44,9 @@ def test_pictures_are_drawn_beside_their_labels_and_labels_alone_where_the_pictu
     (tmp_path / "out/labels").mkdir(parents=True)
     (tmp_path / "out/vocabularies").mkdir()
     (tmp_path / "out/vocabularies/words.yaml").write_text(WORDS)
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "out/labels/0.parquet")
+    table = pa.Table.from_pylist(rows)
+    for name, part in {"0": table.slice(2), "1": table.slice(0, 2)}.items():
+        pq.write_table(part, tmp_path / f"out/labels/{name}.parquet")
 
     MAIN(str(tmp_path / "out"), str(tmp_path / "drawings"))
 
